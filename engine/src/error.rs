@@ -1,0 +1,164 @@
+//! The engine's error: what happened, where, what to do; and what kind of thing went wrong.
+
+use std::fmt;
+
+/// What the user has to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The SQL is wrong, ambiguous or not supported: change the statement.
+    Sql,
+    /// An option or setting is unknown or has a bad value.
+    Option,
+    /// A row, file or value is not what was declared: fix the data or the declaration.
+    Data,
+    /// Something outside cannot be reached or used: a file, a disk, an object store.
+    Unavailable,
+    /// Somebody else runs this, or took it over.
+    Fenced,
+    /// The warehouse's own files are damaged.
+    Corrupt,
+    /// Something else changed at the same time: try again.
+    Conflict,
+    /// A defect of the program.
+    Internal,
+}
+
+/// A place in SQL text, 1-based.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Line.
+    pub line: u64,
+    /// Column, in characters.
+    pub column: u64,
+}
+
+/// An error with its context.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    position: Option<Position>,
+    context: Vec<(&'static str, String)>,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of some kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), position: None, context: Vec::new(), hint: None, source: None }
+    }
+
+    /// Wrong, ambiguous or unsupported SQL.
+    pub fn sql(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Sql, message)
+    }
+
+    /// Bad data.
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Data, message)
+    }
+
+    /// A defect of the program.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// Adds where it happened.
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.context.push((key, value.to_string()));
+        self
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the place in the SQL, unless one is known already.
+    pub fn at(mut self, position: Option<Position>) -> Self {
+        self.position = self.position.or(position);
+        self
+    }
+
+    /// Adds the cause.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Where in the SQL, if known.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        for (i, (key, value)) in self.context.iter().enumerate() {
+            write!(f, "{}{key}: {value}", if i == 0 { " (" } else { ", " })?;
+        }
+        if !self.context.is_empty() {
+            write!(f, ")")?;
+        }
+        if let Some(Position { line, column }) = self.position {
+            write!(f, " at {line}:{column}")?;
+        }
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for Error {
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError as E;
+        let kind = match error.find_root() {
+            E::Plan(_) | E::SchemaError(..) | E::SQL(..) | E::NotImplemented(_) | E::Configuration(_) => ErrorKind::Sql,
+            E::ArrowError(..) | E::Execution(_) => ErrorKind::Data,
+            E::IoError(_) | E::ObjectStore(_) | E::ParquetError(_) => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, error.strip_backtrace())
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::new(ErrorKind::Data, error.to_string())
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        use catalog::ErrorKind as C;
+        let kind = match error.kind() {
+            C::Conflict => ErrorKind::Conflict,
+            C::Fenced => ErrorKind::Fenced,
+            C::AlreadyExists | C::NotFound | C::Invalid => ErrorKind::Sql,
+            C::Unavailable | C::Indeterminate => ErrorKind::Unavailable,
+            C::Corrupt => ErrorKind::Corrupt,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
