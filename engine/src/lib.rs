@@ -6,8 +6,10 @@
 pub mod error;
 pub mod hash;
 pub mod operator;
+pub mod session;
 pub mod sink;
 pub mod source;
+pub mod sql;
 
 pub use error::{Error, ErrorKind, Result};
 pub use storage::change;

@@ -1,0 +1,3 @@
+//! SQL front end: text to statements, statements to logical plans.
+
+pub mod statement;

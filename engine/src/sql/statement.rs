@@ -1,0 +1,164 @@
+//! Statements as the engine executes them: what is left of SQL text once the dialects of the field are folded into one form.
+
+use std::collections::BTreeMap;
+
+use datafusion::sql::sqlparser::ast;
+
+use arrow::datatypes::DataType;
+
+use crate::error::Position;
+
+/// A statement with its place and its canonical text.
+#[derive(Debug, Clone)]
+pub struct ParsedStatement {
+    /// What to do.
+    pub statement: Statement,
+    /// Canonical text: what is stored in the catalog and compared to find out whether a definition changed.
+    pub text: String,
+    /// Where the statement starts in the text it was parsed from.
+    pub position: Position,
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "statements are few and short-lived")]
+pub enum Statement {
+    /// `CREATE TABLE`, with or without connector.
+    CreateTable(CreateTable),
+    /// `CREATE [MATERIALIZED] VIEW name AS query`.
+    CreateView(CreateView),
+    /// `DROP TABLE | VIEW | MATERIALIZED VIEW`.
+    Drop(Drop),
+    /// `INSERT INTO table [(columns)] query`.
+    Insert(Insert),
+    /// `EXECUTE STATEMENT SET BEGIN INSERT ...; INSERT ...; END`.
+    StatementSet(Vec<Insert>),
+    /// SELECT, VALUES, WITH.
+    Query(ast::Query),
+    /// `EXPLAIN`: the batch plan of a statement's query, or its incremental plan.
+    Explain {
+        /// `EXPLAIN INCREMENTAL`.
+        incremental: bool,
+        /// The query of the explained statement.
+        query: ast::Query,
+    },
+    /// `SHOW ...`.
+    Show(Show),
+    /// `DESCRIBE name`.
+    Describe(String),
+    /// `SET name = value`.
+    Set {
+        /// Lower-case name.
+        name: String,
+        /// Value without quotes.
+        value: String,
+    },
+    /// `FLUSH`.
+    Flush,
+}
+
+/// `CREATE TABLE`.
+#[derive(Debug, Clone)]
+pub struct CreateTable {
+    /// Name; unquoted names are lower case.
+    pub name: String,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// Columns in order.
+    pub columns: Vec<ColumnDefinition>,
+    /// Key columns, from either form of PRIMARY KEY.
+    pub primary_key: Vec<String>,
+    /// `WATERMARK FOR column AS expression`.
+    pub watermark: Option<Watermark>,
+    /// `WITH (...)`: keys as written without quotes, values without quotes. A connector table iff it has `connector`.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A column of `CREATE TABLE`.
+#[derive(Debug, Clone)]
+pub struct ColumnDefinition {
+    /// Name.
+    pub name: String,
+    /// Arrow type: strings Utf8View, TIMESTAMP(any) Timestamp(Microsecond, None).
+    pub data_type: DataType,
+    /// False for NOT NULL and for key columns.
+    pub nullable: bool,
+}
+
+/// A watermark clause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    /// The event-time column.
+    pub column: String,
+    /// The expression, in canonical SQL.
+    pub expression: String,
+}
+
+/// `CREATE [MATERIALIZED] VIEW`.
+#[derive(Debug, Clone)]
+pub struct CreateView {
+    /// Name.
+    pub name: String,
+    /// `MATERIALIZED`.
+    pub materialized: bool,
+    /// `OR REPLACE`.
+    pub or_replace: bool,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// Names for the columns, if given.
+    pub columns: Vec<String>,
+    /// The query, with window table functions already rewritten to plain SQL.
+    pub query: ast::Query,
+}
+
+/// `DROP`.
+#[derive(Debug, Clone)]
+pub struct Drop {
+    /// What kind of object the user named.
+    pub kind: DropKind,
+    /// Names.
+    pub names: Vec<String>,
+    /// `IF EXISTS`.
+    pub if_exists: bool,
+    /// `CASCADE`.
+    pub cascade: bool,
+}
+
+/// What DROP was told to drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropKind {
+    /// `DROP TABLE`.
+    Table,
+    /// `DROP VIEW`.
+    View,
+    /// `DROP MATERIALIZED VIEW`.
+    MaterializedView,
+    /// `DROP JOB`: ends a continuous INSERT.
+    Job,
+}
+
+/// `INSERT INTO`.
+#[derive(Debug, Clone)]
+pub struct Insert {
+    /// Target.
+    pub table: String,
+    /// Columns in the order of the query's, or empty for all.
+    pub columns: Vec<String>,
+    /// The rows, with window table functions already rewritten to plain SQL.
+    pub query: ast::Query,
+}
+
+/// `SHOW`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    /// `SHOW TABLES`.
+    Tables,
+    /// `SHOW VIEWS` (materialized ones too).
+    Views,
+    /// `SHOW JOBS`.
+    Jobs,
+    /// `SHOW CREATE TABLE | VIEW name`.
+    Create(String),
+    /// `SHOW name` of a setting.
+    Setting(String),
+}
