@@ -3,10 +3,12 @@
 //! Within the crate dependencies point one way: `change, hash -> operator, source, sink -> plan -> sql -> runtime -> session`.
 //! Operators know no runtime, no SQL, no network.
 
+pub mod connector;
 pub mod error;
 pub mod hash;
 pub mod operator;
 pub mod session;
+pub mod options;
 pub mod sink;
 pub mod source;
 pub mod sql;
