@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::expressions::Column;
 
+use crate::change::Weights;
 use crate::error::{Error, Result};
 
 /// Indices of the columns that any of the expressions reads, ascending.
@@ -44,4 +45,26 @@ pub(super) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> 
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|error| {
         Error::internal("an operator's columns do not fit its schema").with("schema", schema).because(error)
     })
+}
+
+/// `Ones` where every weight is 1.
+pub(super) fn compact(weights: Vec<i64>) -> Weights {
+    if weights.iter().all(|weight| *weight == 1) { Weights::Ones } else { Weights::Each(weights.into()) }
+}
+
+/// The array in another encoding of the same values, if it is not in that one already.
+pub(super) fn encoded_as(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == data_type { Ok(array) } else { Ok(arrow::compute::cast(&array, data_type)?) }
+}
+
+/// Columns of a state table: `key` first, then the given columns under names made unique, then `extra`.
+pub(super) fn state_schema(key: &[(&str, DataType)], fields: &[FieldRef], extra: &[(&str, DataType)]) -> SchemaRef {
+    let plain = |(name, data_type): &(&str, DataType)| Arc::new(Field::new(*name, data_type.clone(), true));
+    let named = fields.iter().enumerate().map(|(index, field)| {
+        let twice = fields.iter().filter(|other| other.name() == field.name()).count() > 1;
+        let name = if twice { format!("{}_{index}", field.name()) } else { field.name().clone() };
+        Arc::new(Field::new(name, field.data_type().clone(), true))
+    });
+    let key = key.iter().map(|(name, data_type)| Arc::new(Field::new(*name, data_type.clone(), false)));
+    Arc::new(Schema::new(key.chain(named).chain(extra.iter().map(plain)).collect::<Vec<_>>()))
 }

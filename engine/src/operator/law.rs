@@ -176,12 +176,12 @@ impl<'a> Run<'a> {
         prop_assert!(!self.stateful() || early.is_empty(), "a stateful operator emitted from on_changes");
         let mut late = Vec::new();
         for instance in &mut self.instances {
-            instance.close_epoch(epoch, &mut late).map_err(fail)?;
+            let mut emitted = Vec::new();
+            instance.close_epoch(epoch, &mut emitted).map_err(fail)?;
+            consolidated(&emitted)?;
+            late.extend(emitted);
         }
         prop_assert!(self.stateful() || late.is_empty(), "a stateless operator emitted from close_epoch");
-        if self.stateful() {
-            consolidated(&late)?;
-        }
         for changes in early.iter().chain(&late) {
             prop_assert_eq!(&changes.schema(), &self.info.schema, "the output has another schema");
             for (row, weight) in weighted_rows(changes) {
@@ -292,7 +292,7 @@ fn weighted_rows(changes: &Changes) -> Vec<(Row, i64)> {
     rows_of(changes.rows()).into_iter().enumerate().map(|(index, row)| (row, changes.weight(index))).collect()
 }
 
-/// No row twice, over all batches of the epoch, unless all is inserted.
+/// No row twice in what one instance emitted for an epoch, unless all is inserted.
 fn consolidated(output: &[Changes]) -> Outcome<()> {
     let rows = output.iter().flat_map(weighted_rows).collect::<Vec<_>>();
     if rows.iter().all(|(_, weight)| *weight == 1) {
