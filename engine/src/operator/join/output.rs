@@ -130,8 +130,14 @@ impl Layout {
         let padding_shows =
             |other: usize| !spec.null_equals_null && (0..spec.on.len()).any(|column| key(other, column));
         let unpaired = |side: usize| !spec.kind.counts(side) || (shows_key(side) && padding_shows(1 - side));
+        // Rows of nothing but NULLs may stand on both sides, and are the same row when padded.
+        let never_null = |side: usize| {
+            let mut fields = self.stored_schema[side].fields().iter().take(spec.on.len());
+            fields.any(|field| !field.is_nullable())
+        };
+        let lone_differ = spec.kind != JoinKind::Full || never_null(0) || never_null(1);
         let shows_pair_key = (0..spec.on.len()).all(|column| key(0, column) || key(1, column));
-        shows_rest(0) && shows_rest(1) && shows_pair_key && unpaired(0) && unpaired(1)
+        shows_rest(0) && shows_rest(1) && shows_pair_key && unpaired(0) && unpaired(1) && lone_differ
     }
 
     /// Columns of pairs.
