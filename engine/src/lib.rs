@@ -1,19 +1,19 @@
 //! Computation and time: SQL front end, incremental plan, operators, sources and sinks, runtime.
 //!
-//! Within the crate dependencies point one way: `change, hash, rows -> operator, source, sink -> plan -> sql -> runtime -> session`.
+//! Within the crate dependencies point one way:
+//! `change, hash, rows -> operator, source, sink -> plan -> sql -> runtime -> session`.
 //! Operators know no runtime, no SQL, no network.
 
+pub mod change;
 pub mod connector;
 pub mod error;
 pub mod hash;
 pub mod operator;
-pub mod session;
 pub mod options;
-pub mod change;
-pub mod error;
-pub mod hash;
-pub mod operator;
+pub mod plan;
 pub mod rows;
+pub mod runtime;
+pub mod session;
 pub mod sink;
 pub mod source;
 pub mod sql;

@@ -1,14 +1,33 @@
 //! The engine as its users see it: open a warehouse, execute statements, run a file of them, watch progress, shut down.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catalog::Clock;
+use catalog::{Clock, ObjectId, Snapshot, Version};
 use datafusion::execution::SendableRecordBatchStream;
+use storage::Warehouse;
+use tokio::sync::{mpsc, watch};
 
-use crate::error::{Error, Result};
-use crate::sql::statement::ParsedStatement;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::commit::transact;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::pipeline::{Phase, Pipeline};
+use crate::session::define::{Draft, Existing};
+use crate::sql::context::Planner;
+use crate::sql::parse::parse;
+use crate::sql::statement::{Insert, ParsedStatement, Statement};
+
+mod adhoc;
+mod define;
+mod flush;
+mod insert;
+mod jobs;
+mod maintenance;
+mod owner;
+mod show;
 
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
@@ -50,46 +69,286 @@ pub struct Progress {
     pub running_jobs: usize,
     /// Malformed rows skipped since the start of this process.
     pub skipped: u64,
+    /// Checkpoints committed since the start of this process.
+    pub checkpoints: u64,
 }
 
 /// A warehouse opened by this process. Cheap to clone; all clones are one engine.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// What all clones of an engine share.
+pub(crate) struct Inner {
+    options: EngineOptions,
+    warehouse: Arc<Warehouse>,
+    /// Runs ad-hoc queries, away from everything that streams.
+    adhoc: adhoc::QueryThreads,
+    pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
+    /// Counters of all pipelines that this process ever ran.
+    metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
+    settings: Mutex<BTreeMap<String, String>>,
+    versions: watch::Receiver<Version>,
+    changed: mpsc::UnboundedSender<ObjectId>,
+    maintenance: maintenance::Maintenance,
+    owner: String,
+}
+
+/// Settings that SET accepts, with what they mean.
+const SETTINGS: [(&str, &str); 1] =
+    [("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'")];
 
 impl Engine {
     /// Opens (or creates) a warehouse. Must be called within a tokio runtime.
-    pub async fn open(_options: EngineOptions) -> Result<Self> {
-        Err(Error::internal("the session is not wired yet"))
+    pub async fn open(options: EngineOptions) -> Result<Self> {
+        let warehouse = Warehouse::open(&options.warehouse, options.clock.clone()).await?;
+        if options.parallelism == 0 || options.parallelism > crate::hash::VNODES {
+            return Err(Error::new(ErrorKind::Option, format!("parallelism must be 1 to {}", crate::hash::VNODES)));
+        }
+        let (changed, tables) = mpsc::unbounded_channel();
+        let inner = Inner {
+            adhoc: adhoc::QueryThreads::new(options.parallelism)?,
+            pipelines: tokio::sync::Mutex::default(),
+            metrics: Mutex::default(),
+            settings: Mutex::default(),
+            versions: maintenance::watch_versions(&warehouse).await?,
+            changed,
+            maintenance: maintenance::Maintenance::start(warehouse.clone(), tables),
+            owner: owner::of_this_process(options.clock.as_ref()),
+            warehouse,
+            options,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Splits and parses a text of one or more statements separated by `;`.
-    pub fn parse(&self, _sql: &str) -> Result<Vec<ParsedStatement>> {
-        Err(Error::internal("the session is not wired yet"))
+    pub fn parse(&self, sql: &str) -> Result<Vec<ParsedStatement>> {
+        parse(sql)
     }
 
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
-    pub async fn execute(&self, _statement: &ParsedStatement) -> Result<Answer> {
-        Err(Error::internal("the session is not wired yet"))
+    pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
+        let at = Some(parsed.position);
+        self.inner.execute(parsed).await.map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
     }
 
     /// Executes a file: definitions that exist unchanged are resumed, changed ones are an error; every view and INSERT becomes a job
     /// that this process runs. Returns once all are started.
-    pub async fn run(&self, _sql: &str) -> Result<()> {
-        Err(Error::internal("the session is not wired yet"))
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        let statements = parse(sql)?;
+        let snapshot = self.inner.snapshot().await?;
+        let mut draft = Draft::new(&snapshot, Existing::Resume);
+        for parsed in &statements {
+            let at = Some(parsed.position);
+            self.inner.define(&mut draft, parsed).await.map_err(|error| error.at(at))?;
+        }
+        self.inner.commit(&draft).await?;
+        let finished = |id: &ObjectId| {
+            draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished)
+        };
+        let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
+        self.inner.start_jobs_soon(&jobs).await
     }
 
     /// Waits until every job of this process has read its bounded inputs to the end and is committed (never, for unbounded ones), or until one fails.
     pub async fn finished(&self) -> Result<()> {
-        Err(Error::internal("the session is not wired yet"))
+        let pipelines = self.inner.pipelines.lock().await.clone();
+        futures::future::try_join_all(pipelines.iter().map(|pipeline| pipeline.over())).await?;
+        Ok(())
     }
 
     /// How far the jobs of this process are.
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        self.inner.progress()
     }
 
     /// Takes a last checkpoint of every running job, tiers what is hot, gives the leases back.
     pub async fn shutdown(&self) -> Result<()> {
-        Err(Error::internal("the session is not wired yet"))
+        let pipelines = std::mem::take(&mut *self.inner.pipelines.lock().await);
+        let mut first = Ok(());
+        for pipeline in pipelines {
+            if !pipeline.phase().is_over() {
+                first = first.and(pipeline.stop().await);
+            }
+        }
+        first.and(self.inner.maintenance.finish().await)
+    }
+
+    /// The newest version of the warehouse's catalog.
+    pub async fn version(&self) -> Result<Version> {
+        Ok(self.inner.warehouse.catalog().version().await?)
+    }
+}
+
+impl Inner {
+    async fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        Ok(self.warehouse.catalog().snapshot(None).await?)
+    }
+
+    fn planner(&self, snapshot: Arc<Snapshot>) -> Planner {
+        Planner {
+            warehouse: self.warehouse.clone(),
+            snapshot,
+            base_dir: self.options.base_dir.clone(),
+            partitions: self.options.parallelism,
+        }
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Settings that a job created now keeps.
+    fn job_settings(&self) -> BTreeMap<String, String> {
+        self.settings()
+    }
+
+    async fn commit(&self, draft: &Draft) -> Result<()> {
+        if !draft.actions.is_empty() {
+            transact(&self.warehouse, vec![draft.requires()], draft.actions.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// One statement of a file that `run` executes.
+    async fn define(&self, draft: &mut Draft, parsed: &ParsedStatement) -> Result<()> {
+        match &parsed.statement {
+            Statement::CreateTable(table) => draft.create_table(self, parsed, table).await.map(|_| ()),
+            Statement::CreateView(view) => draft.create_view(self, parsed, view).await.map(|_| ()),
+            Statement::Insert(insert) => draft.create_insert_job(self, parsed, std::slice::from_ref(insert)).await,
+            Statement::StatementSet(inserts) => draft.create_insert_job(self, parsed, inserts).await,
+            Statement::Set { name, value } => self.set(name, value),
+            _ => Err(Error::sql("a file that is run may hold CREATE, INSERT, EXECUTE STATEMENT SET and SET only")
+                .hint("use `frazil sql -f FILE` for queries and other statements")),
+        }
+    }
+
+    async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
+        let done = |tag: &str| Ok(Answer::Done(tag.into()));
+        match &parsed.statement {
+            Statement::Query(query) => self.query(query).await,
+            Statement::CreateTable(table) => {
+                self.create(|draft| Box::pin(draft.create_table(self, parsed, table))).await?;
+                done("CREATE TABLE")
+            }
+            Statement::CreateView(view) => {
+                if view.materialized {
+                    self.resume_orphans().await?;
+                }
+                self.create(|draft| Box::pin(draft.create_view(self, parsed, view))).await?;
+                done(if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" })
+            }
+            Statement::Drop(drop) => {
+                self.resume_orphans().await?;
+                self.drop(drop, parsed).await?;
+                done("DROP")
+            }
+            Statement::Insert(insert) => {
+                self.resume_orphans().await?;
+                match self.is_continuous(insert).await? {
+                    true => self.insert_job(parsed, std::slice::from_ref(insert)).await,
+                    false => Ok(Answer::Done(format!("INSERT 0 {}", self.insert(insert).await?))),
+                }
+            }
+            Statement::StatementSet(inserts) => {
+                self.resume_orphans().await?;
+                self.insert_job(parsed, inserts).await
+            }
+            Statement::Explain { incremental, query } => self.explain(*incremental, query).await,
+            Statement::Show(show) => self.show(show).await,
+            Statement::Describe(name) => self.describe(name).await,
+            Statement::Set { name, value } => {
+                self.set(name, value)?;
+                done("SET")
+            }
+            Statement::Flush => {
+                self.resume_orphans().await?;
+                self.flush().await?;
+                done("FLUSH")
+            }
+        }
+    }
+
+    /// Commits one definition and starts the job that it stands for.
+    async fn create<'a>(
+        &'a self,
+        define: impl for<'d> FnOnce(&'d mut Draft) -> futures::future::BoxFuture<'d, Result<bool>>,
+    ) -> Result<()> {
+        let snapshot = self.snapshot().await?;
+        let mut draft = Draft::new(&snapshot, Existing::Refuse);
+        if define(&mut draft).await? {
+            self.commit(&draft).await?;
+            self.start_jobs(&draft.jobs).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert]) -> Result<Answer> {
+        let snapshot = self.snapshot().await?;
+        let mut draft = Draft::new(&snapshot, Existing::Refuse);
+        draft.create_insert_job(self, parsed, inserts).await?;
+        self.commit(&draft).await?;
+        self.start_jobs(&draft.jobs).await?;
+        let names: Vec<_> = draft.jobs.iter().filter_map(|id| draft.snapshot.jobs.get(id)).map(|j| j.name.clone()).collect();
+        Ok(Answer::Done(format!("CREATE JOB {}", names.join(", "))))
+    }
+
+    async fn drop(&self, drop: &crate::sql::statement::Drop, parsed: &ParsedStatement) -> Result<()> {
+        let snapshot = self.snapshot().await?;
+        let mut draft = Draft::new(&snapshot, Existing::Refuse);
+        let ended = draft.drop(drop, parsed.position)?;
+        self.refuse_remote(&ended).await?;
+        let others = self.stop_jobs(&ended).await?;
+        // Stopping has committed last checkpoints, so only definitions must be as they were.
+        let committed = self.commit(&draft).await;
+        let restart = if committed.is_ok() { others } else { [others, ended].concat() };
+        self.start_jobs(&restart).await?;
+        committed
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<()> {
+        if !SETTINGS.iter().any(|(known, _)| *known == name) {
+            let error = Error::new(ErrorKind::Option, format!("there is no setting named {name}"));
+            let known: Vec<_> = SETTINGS.iter().map(|(known, meaning)| format!("{known}: {meaning}")).collect();
+            return Err(error.hint(format!("settings are: {}", known.join("; "))));
+        }
+        if name == "commit_interval" && crate::options::parse_duration(value).is_none() {
+            return Err(crate::options::bad_value(name, value, "a duration such as '500ms' or '1s'"));
+        }
+        let mut settings = self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        settings.insert(name.into(), value.into());
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        let now = self.options.clock.now_ms();
+        let mut progress = Progress::default();
+        let metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (pipeline, metrics) in metrics.iter() {
+            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            progress.rows_in += load(&metrics.rows_in);
+            progress.rows_out += load(&metrics.rows_out);
+            progress.skipped += load(&metrics.skipped);
+            progress.checkpoints += load(&metrics.checkpoints);
+            progress.epoch = progress.epoch.max(load(&metrics.epoch));
+            if pipeline.phase().is_over() {
+                continue;
+            }
+            progress.running_jobs += pipeline.jobs().len();
+            let age = |at: i64| (at > 0).then(|| (now - at).max(0) as u64);
+            let checkpoint = age(metrics.last_checkpoint_ms.load(Ordering::Relaxed));
+            let lag = age(metrics.uncommitted_since_ms.load(Ordering::Relaxed));
+            progress.checkpoint_age_ms = progress.checkpoint_age_ms.max(checkpoint);
+            progress.lag_ms = progress.lag_ms.max(lag);
+        }
+        progress
+    }
+
+    /// Jobs that run in this process now.
+    async fn local_jobs(&self) -> BTreeSet<ObjectId> {
+        let pipelines = self.pipelines.lock().await;
+        let running = pipelines.iter().filter(|p| !matches!(p.phase(), Phase::Failed(_)) && !p.phase().is_over());
+        running.flat_map(|p| p.jobs().to_vec()).collect()
     }
 }

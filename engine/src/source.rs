@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
+pub mod values;
 pub mod batch;
 pub mod datagen;
 pub mod filesystem;

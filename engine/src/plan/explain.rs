@@ -1,0 +1,138 @@
+//! Prints an incremental plan as a tree: each operator with its key, whether it retracts, its watermark and its state.
+
+use std::fmt::Write;
+
+use arrow::datatypes::Schema;
+
+use super::{IncrementalPlan, Kind, Node, Route};
+
+/// The plan as indented text, root first, warnings last.
+pub fn explain(plan: &IncrementalPlan) -> String {
+    let mut text = String::new();
+    if let Some(root) = plan.nodes.len().checked_sub(1) {
+        print(plan, root, &Route::Local, 0, &mut text);
+    }
+    for warning in &plan.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn print(plan: &IncrementalPlan, place: usize, route: &Route, depth: usize, text: &mut String) {
+    let node = &plan.nodes[place];
+    let _ = writeln!(text, "{:indent$}{}", "", line(plan, place, route), indent = depth * 2);
+    for (input, route) in &node.inputs {
+        print(plan, *input, route, depth + 1, text);
+    }
+}
+
+fn line(plan: &IncrementalPlan, place: usize, route: &Route) -> String {
+    let node = &plan.nodes[place];
+    let mut line = format!("#{place} {}", describe(plan, node));
+    let properties = &node.properties;
+    let _ = write!(line, "  [{}", if properties.insert_only { "insert-only" } else { "retracting" });
+    if let Some(key) = &properties.key {
+        let _ = write!(line, ", key ({})", names(&node.schema, key));
+    }
+    if !properties.watermark.is_empty() {
+        let _ = write!(line, ", watermark ({})", names(&node.schema, &properties.watermark));
+    }
+    if let Some(state) = state(plan, node) {
+        let _ = write!(line, ", state: {state}");
+    }
+    line.push(']');
+    match route {
+        Route::Local => {}
+        Route::Hash(columns) => {
+            let _ = write!(line, " -> hash ({})", names(&node.schema, columns));
+        }
+        Route::Single => line.push_str(" -> single task"),
+    }
+    line
+}
+
+fn describe(plan: &IncrementalPlan, node: &Node) -> String {
+    let input = |n: usize| &plan.nodes[node.inputs[n].0].schema;
+    match &node.kind {
+        Kind::Scan { object, .. } => {
+            let columns = node.schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
+            format!("Scan {} ({columns})", object.name)
+        }
+        Kind::Values(rows) => format!("Values ({} rows)", rows.num_rows()),
+        Kind::Map { predicate, expressions } => {
+            let mut text = String::from("Map");
+            if let Some(predicate) = predicate {
+                let _ = write!(text, " where {predicate}");
+            }
+            if let Some(expressions) = expressions {
+                let list = expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let _ = write!(text, " ({list})");
+            }
+            text
+        }
+        Kind::Union => "Union".into(),
+        Kind::Aggregate(spec) => {
+            let calls = spec
+                .calls
+                .iter()
+                .map(|call| {
+                    let argument = call.argument.map_or("*".into(), |c| names(input(0), &[c]));
+                    let distinct = if call.distinct { "DISTINCT " } else { "" };
+                    let filter = call.filter.map_or(String::new(), |c| format!(" FILTER {}", names(input(0), &[c])));
+                    format!("{:?}({distinct}{argument}){filter}", call.function).to_lowercase()
+                })
+                .collect::<Vec<_>>()
+                .join(", ");
+            match spec.calls.is_empty() {
+                true => format!("Distinct ({})", names(input(0), &spec.group)),
+                false => format!("Aggregate by ({}): {calls}", names(input(0), &spec.group)),
+            }
+        }
+        Kind::Join(spec) => {
+            let on = spec
+                .on
+                .iter()
+                .map(|(l, r)| format!("{} = {}", names(input(0), &[*l]), names(input(1), &[*r])))
+                .collect::<Vec<_>>()
+                .join(" and ");
+            let residual = spec.residual.as_ref().map_or(String::new(), |r| format!(" where {r}"));
+            format!("Join {:?} on ({on}){residual}", spec.kind)
+        }
+        Kind::TopN(spec) => {
+            let order = spec
+                .order
+                .iter()
+                .map(|(c, o)| format!("{}{}", names(input(0), &[*c]), if o.descending { " desc" } else { "" }))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let limit = spec.limit.map_or("all".into(), |l| l.to_string());
+            format!("TopN {limit} per ({}) order by ({order})", names(input(0), &spec.partition))
+        }
+        Kind::Unnest { column, .. } => format!("Unnest {}", names(input(0), &[*column])),
+    }
+}
+
+/// What state the operator keeps, and when it is freed.
+fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
+    let insert_only = |n: usize| plan.nodes[node.inputs[n].0].properties.insert_only;
+    match &node.kind {
+        Kind::Aggregate(spec) => {
+            let values = spec.calls.iter().any(|call| {
+                call.distinct || (!insert_only(0) && format!("{:?}", call.function).starts_with('M'))
+            });
+            let what = if values { "one row per group, one per distinct value" } else { "one row per group" };
+            Some(format!("{what}, freed when the group's last row is retracted"))
+        }
+        Kind::Join(_) => Some("every row of both sides, freed when retracted".into()),
+        Kind::TopN(spec) => Some(match (spec.limit, insert_only(0)) {
+            (Some(limit), true) => format!("{} rows per partition", limit + spec.offset),
+            _ => "every row, freed when retracted".into(),
+        }),
+        Kind::Scan { .. } | Kind::Values(_) | Kind::Map { .. } | Kind::Union | Kind::Unnest { .. } => None,
+    }
+}
+
+fn names(schema: &Schema, columns: &[usize]) -> String {
+    columns.iter().map(|c| schema.field(*c).name().as_str()).collect::<Vec<_>>().join(", ")
+}
+

@@ -1,0 +1,15 @@
+//! The runtime: pipelines of jobs, their epochs and checkpoints, the slots that work, the commits that make it durable.
+//!
+//! `coordinator` decides and does nothing else; `pipeline` is the shell around it; `slot` moves changes through operators.
+
+pub mod checkpoint;
+pub mod commit;
+pub mod coordinator;
+pub mod dataflow;
+pub mod exchange;
+pub mod feed;
+pub mod instance;
+pub mod metrics;
+pub mod pipeline;
+pub mod slot;
+pub mod state;

@@ -1,0 +1,251 @@
+//! Makes checkpoints durable: writes segments and state files, then names them all in one catalog commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use catalog::{Action, Commit, JobStatus, Lease, ObjectId, Requirement, Version};
+use storage::Warehouse;
+use storage::segment::write_segment;
+use storage::state::{StateFile, fold_state, write_state};
+use tokio::task::JoinHandle;
+
+use crate::change::Changes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::operator::{Epoch, OperatorInfo};
+use crate::runtime::checkpoint::{Payload, Positions, TablePosition, fold_due};
+use crate::runtime::dataflow::{Dataflow, NodeId, Role};
+use crate::runtime::slot::SlotCheckpoint;
+use crate::runtime::state::to_section;
+use crate::source::SplitPosition;
+
+/// How often a commit whose outcome is unknown is asked for, or one that met a busy catalog is tried again.
+const ATTEMPTS: usize = 5;
+
+/// One epoch's checkpoint as the slots delivered it.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// One part per slot.
+    pub parts: Vec<SlotCheckpoint>,
+    /// The version up to which stored tables are read.
+    pub through: Version,
+}
+
+/// A fold that runs beside the commits.
+struct Fold {
+    /// How many of the job's files it replaces.
+    files: usize,
+    task: JoinHandle<Result<StateFile>>,
+}
+
+/// What is committed of one job so far.
+struct JobFiles {
+    state: Vec<StateFile>,
+    skipped: u64,
+    fold: Option<Fold>,
+    key_lengths: BTreeMap<(u32, u32), usize>,
+}
+
+/// Writes the checkpoints of one pipeline, one after the other.
+pub struct Committer {
+    warehouse: Arc<Warehouse>,
+    flow: Arc<Dataflow>,
+    leases: Vec<Lease>,
+    jobs: Vec<JobFiles>,
+    /// Positions of every split seen, by source node.
+    splits: BTreeMap<NodeId, BTreeMap<String, SplitPosition>>,
+}
+
+impl Committer {
+    /// A committer that goes on from each job's payload. `infos`: state tables of every node, for folding.
+    pub fn new(
+        warehouse: Arc<Warehouse>,
+        flow: Arc<Dataflow>,
+        leases: Vec<Lease>,
+        payloads: &[Option<Payload>],
+        infos: &BTreeMap<(usize, u32), OperatorInfo>,
+    ) -> Self {
+        let jobs = payloads
+            .iter()
+            .enumerate()
+            .map(|(job, payload)| JobFiles {
+                state: payload.as_ref().map(|p| p.state.clone()).unwrap_or_default(),
+                skipped: payload.as_ref().map_or(0, |p| p.skipped),
+                fold: None,
+                key_lengths: infos
+                    .iter()
+                    .filter(|((j, _), _)| *j == job)
+                    .flat_map(|((_, operator), info)| {
+                        info.state.iter().enumerate().map(|(t, table)| ((*operator, t as u32), table.key_len))
+                    })
+                    .collect(),
+            })
+            .collect();
+        let mut splits: BTreeMap<NodeId, BTreeMap<String, SplitPosition>> = BTreeMap::new();
+        for (node, flow_node) in flow.nodes.iter().enumerate() {
+            if let Role::Source { key, jobs, .. } = &flow_node.role {
+                let known = jobs.first().and_then(|job| flow.jobs[*job].positions.sources.get(key));
+                splits.insert(node, known.cloned().unwrap_or_default());
+            }
+        }
+        Self { warehouse, flow, leases, jobs, splits }
+    }
+
+    /// Where readers of a source node start.
+    pub fn positions(&self, node: NodeId) -> BTreeMap<String, SplitPosition> {
+        self.splits.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Makes one checkpoint durable and visible. Returns its version and the tables that changed.
+    pub async fn commit(&mut self, checkpoint: Checkpoint) -> Result<(Version, Vec<ObjectId>)> {
+        let Checkpoint { epoch, parts, through } = checkpoint;
+        let mut outputs: BTreeMap<ObjectId, Vec<Changes>> = BTreeMap::new();
+        let mut sections = self.jobs.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+        let mut skipped: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for part in parts {
+            for (table, changes) in part.outputs {
+                outputs.entry(table).or_default().extend(changes);
+            }
+            for (job, operator, delta) in part.state {
+                sections[job].push(to_section(operator, delta)?);
+            }
+            for (node, split, position) in part.positions {
+                self.splits.entry(node).or_default().insert(split, position);
+            }
+            for (node, rows) in part.skipped {
+                *skipped.entry(node).or_default() += rows;
+            }
+        }
+        let mut actions = self.segments(&outputs).await?;
+        let mut superseded = Vec::new();
+        let mut next = Vec::new();
+        for (job, sections) in sections.into_iter().enumerate() {
+            let (mut state, old) = self.after_fold(job).await?;
+            superseded.extend(old);
+            if !sections.is_empty() {
+                state.push(write_state(&self.warehouse, self.flow.jobs[job].job.id, sections).await?);
+            }
+            actions.push(self.checkpoint_action(job, epoch, through, &state, &skipped)?);
+            next.push(state);
+        }
+        let version = self.transact(actions).await?;
+        for (job, state) in next.into_iter().enumerate() {
+            self.jobs[job].state = state;
+            self.start_fold(job);
+        }
+        for file in superseded {
+            // What cannot be deleted now is garbage for the sweep.
+            let _ = self.warehouse.delete(&file.path).await;
+        }
+        Ok((version, outputs.into_keys().collect()))
+    }
+
+    async fn segments(&self, outputs: &BTreeMap<ObjectId, Vec<Changes>>) -> Result<Vec<Action>> {
+        let mut actions = Vec::new();
+        for part in self.flow.jobs.iter().flat_map(|job| &job.parts) {
+            let object = part.target.object();
+            if let Some(changes) = outputs.get(&object.id) {
+                let segment = write_segment(&self.warehouse, object, changes).await?;
+                actions.push(Action::AddSegments { table: object.id, segments: vec![segment] });
+            }
+        }
+        Ok(actions)
+    }
+
+    /// A job's state files with a finished fold taken in, and the files that it replaced.
+    async fn after_fold(&mut self, job: usize) -> Result<(Vec<StateFile>, Vec<StateFile>)> {
+        let files = &mut self.jobs[job];
+        let mut state = files.state.clone();
+        let mut old = Vec::new();
+        if files.fold.as_ref().is_some_and(|fold| fold.task.is_finished())
+            && let Some(fold) = files.fold.take()
+        {
+            let folded = fold.task.await.map_err(|e| Error::internal("folding of state was cut off").because(e))??;
+            old = state.splice(..fold.files, [folded]).collect();
+        }
+        Ok((state, old))
+    }
+
+    fn start_fold(&mut self, job: usize) {
+        let files = &mut self.jobs[job];
+        if files.fold.is_some() || !fold_due(&files.state) {
+            return;
+        }
+        let (warehouse, id) = (self.warehouse.clone(), self.flow.jobs[job].job.id);
+        let (state, key_lengths) = (files.state.clone(), files.key_lengths.clone());
+        let count = state.len();
+        let task = tokio::spawn(async move { Ok(fold_state(&warehouse, id, &state, &key_lengths).await?) });
+        files.fold = Some(Fold { files: count, task });
+    }
+
+    fn checkpoint_action(
+        &self,
+        job: usize,
+        epoch: Epoch,
+        through: Version,
+        state: &[StateFile],
+        skipped: &BTreeMap<NodeId, u64>,
+    ) -> Result<Action> {
+        let planned = &self.flow.jobs[job];
+        let mut positions = Positions::default();
+        let mut rows = self.jobs[job].skipped;
+        for feed in self.flow.feeds.iter().filter(|feed| feed.job == job) {
+            let position = if feed.live { TablePosition::Live } else { TablePosition::Version(through) };
+            positions.tables.insert(feed.table, position);
+        }
+        for (node, flow_node) in self.flow.nodes.iter().enumerate() {
+            if let Role::Source { key, jobs, .. } = &flow_node.role
+                && jobs.contains(&job)
+            {
+                positions.sources.insert(key.clone(), self.splits.get(&node).cloned().unwrap_or_default());
+                rows += skipped.get(&node).copied().unwrap_or(0);
+            }
+        }
+        let files = state.iter().map(|file| file.path.clone()).collect();
+        let payload = Payload::new(planned.fingerprint.clone(), epoch.timestamp_ms, positions, state.to_vec(), rows);
+        let payload = payload.to_json()?;
+        Ok(Action::Checkpoint { job: planned.job.id, epoch: epoch.number, payload, files })
+    }
+
+    /// Says in the catalog that the jobs have ended, or that one has failed.
+    pub async fn set_status(&self, status: JobStatus, only: Option<usize>, error: Option<String>) -> Result<()> {
+        let jobs = self.flow.jobs.iter().enumerate().filter(|(i, _)| only.is_none_or(|only| only == *i));
+        let actions = jobs
+            .map(|(_, planned)| Action::SetJobStatus { job: planned.job.id, status, error: error.clone() })
+            .collect();
+        self.transact(actions).await.map(|_| ())
+    }
+
+    async fn transact(&self, actions: Vec<Action>) -> Result<Version> {
+        let fences = self.leases.iter().map(|l| Requirement::Fence { lease: l.name.clone(), token: l.token });
+        transact(&self.warehouse, fences.collect(), actions).await
+    }
+}
+
+/// Commits, settles unknown outcomes, and tries again while the catalog is busy.
+pub async fn transact(warehouse: &Warehouse, requires: Vec<Requirement>, actions: Vec<Action>) -> Result<Version> {
+    let (catalog, clock) = (warehouse.catalog(), warehouse.clock());
+    let mut commit = Commit { id: clock.uuid(), now_ms: clock.now_ms(), requires, actions };
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let error = match catalog.commit(commit.clone()).await {
+            Ok(version) => return Ok(version),
+            Err(error) => error,
+        };
+        match error.kind() {
+            catalog::ErrorKind::Unavailable => {}
+            catalog::ErrorKind::Indeterminate => {
+                if let Some(version) = catalog.settle(commit.id).await? {
+                    return Ok(version);
+                }
+                // The old id is burnt: the same transaction under a new one.
+                commit.id = clock.uuid();
+            }
+            _ => return Err(error.into()),
+        }
+        last = Some(error);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Err(last.map_or_else(|| Error::new(ErrorKind::Unavailable, "the catalog does not answer"), Error::from))
+}

@@ -1,0 +1,222 @@
+//! Brings the rows of stored tables into a pipeline: first their history, then the changes of every later version.
+//!
+//! What is read is staged; the next epoch takes all that is staged. All tables advance together: staged rows always
+//! belong to whole versions, so an epoch never sees a part of a commit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use catalog::{JobStatus, ObjectId, ObjectKind, Snapshot, Version};
+use futures::StreamExt;
+use storage::Warehouse;
+use storage::scan::{DynamicTable, changes_since};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::change::Changes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::coordinator::Event;
+use crate::runtime::dataflow::NodeId;
+
+/// Rows that may be staged before the feed waits for an epoch to take them.
+const MAX_STAGED_ROWS: usize = 256 * 1024;
+
+/// A feed and how far it is.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    /// The node.
+    pub node: NodeId,
+    /// What it reads.
+    pub table: ObjectId,
+    /// The version up to which its job has read the table; `None`: nothing yet.
+    pub from: Option<Version>,
+    /// Later changes come from a node of the pipeline.
+    pub live: bool,
+}
+
+/// Rows that wait for the next epoch.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// Changes, and the nodes that want them.
+    pub changes: Vec<(Vec<NodeId>, Changes)>,
+    /// All tables are staged up to this version.
+    pub through: Version,
+    rows: usize,
+}
+
+/// Shared between the feed, which fills it, and the pipeline, which takes it.
+#[derive(Debug, Default)]
+pub struct Stage {
+    staged: Mutex<Staged>,
+    taken: Notify,
+}
+
+impl Stage {
+    /// Everything staged, and up to which version that is.
+    pub fn take(&self) -> Staged {
+        let mut staged = self.lock();
+        let through = staged.through;
+        let taken = std::mem::replace(&mut *staged, Staged { through, ..Staged::default() });
+        self.taken.notify_one();
+        taken
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Staged> {
+        // Nothing can panic while it is held, so a poisoned lock still guards whole data.
+        self.staged.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Stages everything at once: an epoch takes all of it or nothing.
+    fn push(&self, read: Vec<(&[NodeId], Vec<Changes>)>, through: Option<Version>) {
+        let mut staged = self.lock();
+        for (nodes, changes) in read {
+            for changes in changes.into_iter().filter(|c| !c.is_empty()) {
+                staged.rows += changes.len();
+                staged.changes.push((nodes.to_vec(), changes));
+            }
+        }
+        if let Some(through) = through {
+            staged.through = through;
+        }
+    }
+
+    async fn room(&self) {
+        while self.lock().rows >= MAX_STAGED_ROWS {
+            self.taken.notified().await;
+        }
+    }
+}
+
+/// Feeds that read the same table from the same version.
+struct Group {
+    table: ObjectId,
+    from: Option<Version>,
+    nodes: Vec<NodeId>,
+    /// Those of `nodes` that have no live input.
+    watching: Vec<NodeId>,
+}
+
+fn groups(feeds: &[Feed]) -> Vec<Group> {
+    let mut groups: BTreeMap<(ObjectId, Option<Version>), Group> = BTreeMap::new();
+    for feed in feeds {
+        let group = groups.entry((feed.table, feed.from)).or_insert_with(|| Group {
+            table: feed.table,
+            from: feed.from,
+            nodes: vec![],
+            watching: vec![],
+        });
+        group.nodes.push(feed.node);
+        if !feed.live {
+            group.watching.push(feed.node);
+        }
+    }
+    groups.into_values().collect()
+}
+
+/// Reads history up to `start`, then follows the catalog until nothing can change any more.
+pub async fn run(
+    warehouse: Arc<Warehouse>,
+    feeds: Vec<Feed>,
+    start: Arc<Snapshot>,
+    stage: Arc<Stage>,
+    events: mpsc::UnboundedSender<Event>,
+    mut versions: watch::Receiver<Version>,
+) -> Result<()> {
+    let groups = groups(&feeds);
+    for group in &groups {
+        match group.from {
+            None => backfill(&warehouse, &start, group, &stage, &events).await?,
+            Some(from) => {
+                let changes = changes(&warehouse, &start, group.table, from).await?;
+                for (_, changes) in changes {
+                    stage.room().await;
+                    stage.push(vec![(&group.nodes, changes)], None);
+                    let _ = events.send(Event::InputReady);
+                }
+            }
+        }
+    }
+    stage.push(vec![], Some(start.version));
+    let _ = events.send(Event::BackfillDone);
+    let _ = events.send(Event::InputReady);
+
+    let mut through = start.version;
+    let mut snapshot = start;
+    loop {
+        let watched = groups.iter().filter(|g| !g.watching.is_empty() && can_change(&snapshot, g.table));
+        if watched.count() == 0 {
+            let _ = events.send(Event::StagedEnded);
+            return Ok(());
+        }
+        if versions.wait_for(|version| *version > through).await.is_err() {
+            return Ok(());
+        }
+        stage.room().await;
+        snapshot = warehouse.catalog().snapshot(None).await?;
+        let mut read = Vec::new();
+        for group in groups.iter().filter(|group| !group.watching.is_empty()) {
+            for (_, changes) in changes(&warehouse, &snapshot, group.table, through).await? {
+                read.push((group.watching.as_slice(), changes));
+            }
+        }
+        through = snapshot.version;
+        let any = !read.is_empty();
+        stage.push(read, Some(through));
+        if any {
+            let _ = events.send(Event::InputReady);
+        }
+    }
+}
+
+/// Whether anybody may still write the table.
+fn can_change(snapshot: &Snapshot, table: ObjectId) -> bool {
+    match snapshot.objects.get(&table) {
+        None => false,
+        Some(object) if object.kind == ObjectKind::MaterializedView => {
+            snapshot.jobs.get(&table).is_some_and(|job| job.status != JobStatus::Finished)
+        }
+        Some(_) => true,
+    }
+}
+
+/// The changes after `from` that the snapshot contains, by version.
+async fn changes(
+    warehouse: &Arc<Warehouse>,
+    snapshot: &Snapshot,
+    table: ObjectId,
+    from: Version,
+) -> Result<Vec<(Version, Vec<Changes>)>> {
+    let (Some(object), Some(state)) = (snapshot.objects.get(&table), snapshot.tables.get(&table)) else {
+        return Err(Error::sql("a table that a running job reads was dropped").with("table", table));
+    };
+    if state.changed <= from {
+        return Ok(vec![]);
+    }
+    if from < state.changelog_from {
+        return Err(Error::new(ErrorKind::Conflict, "the changes that a job has still to read are gone")
+            .with("table", &object.name)
+            .with("read up to version", from)
+            .with("kept from version", state.changelog_from)
+            .hint("the job was away for longer than changelogs are kept: drop it and create it again"));
+    }
+    Ok(changes_since(warehouse, object, state, from).await?)
+}
+
+async fn backfill(
+    warehouse: &Arc<Warehouse>,
+    snapshot: &Snapshot,
+    group: &Group,
+    stage: &Stage,
+    events: &mpsc::UnboundedSender<Event>,
+) -> Result<()> {
+    let (Some(object), Some(state)) = (snapshot.objects.get(&group.table), snapshot.tables.get(&group.table)) else {
+        return Ok(());
+    };
+    let table = DynamicTable::new(warehouse.clone(), object.clone(), state.clone())?;
+    let mut rows = table.stream().await?;
+    while let Some(batch) = rows.next().await {
+        stage.room().await;
+        stage.push(vec![(&group.nodes, vec![Changes::inserts(batch?)])], None);
+        let _ = events.send(Event::InputReady);
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! One node's instance in a slot: the operator, source pass-through or output that its role asks for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use catalog::ObjectId;
+
+use crate::change::Changes;
+use crate::error::Result;
+use crate::operator::aggregate::Aggregate;
+use crate::operator::check::Checked;
+use crate::operator::join::Join;
+use crate::operator::map::{Map, MapSpec};
+use crate::operator::top_n::TopN;
+use crate::operator::unnest::{Unnest, UnnestSpec};
+use crate::operator::writer::{TableWriter, UpsertNormalize, UpsertSpec};
+use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
+use crate::plan::Kind;
+use crate::runtime::dataflow::{Dataflow, FlowNode, Role};
+use crate::runtime::metrics::Metrics;
+use crate::sink::Sink;
+
+/// What a node is in one slot.
+pub enum Instance {
+    /// Passes everything on.
+    Pass,
+    /// Passes some columns on.
+    Project(Vec<usize>),
+    /// Runs an operator.
+    Operator(Box<dyn Operator>),
+    /// Collects a table's changes.
+    Table {
+        /// The table.
+        table: ObjectId,
+        /// Changes since the last checkpoint.
+        writer: TableWriter,
+        /// Counts rows out.
+        metrics: Arc<Metrics>,
+    },
+    /// Writes to a connector at the end of each epoch.
+    Sink {
+        /// The connector.
+        sink: Box<dyn Sink>,
+        /// Changes of the open epoch.
+        pending: Vec<Changes>,
+        /// Counts rows out.
+        metrics: Arc<Metrics>,
+    },
+}
+
+/// The operator that a node runs, if it runs one, and its facts.
+fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box<dyn Operator>, OperatorInfo)>> {
+    let input = || flow.nodes[node.inputs[0].0].schema.clone();
+    let output = node.schema.clone();
+    let made = match &node.role {
+        Role::Upsert { key } => {
+            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone() })?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Map { predicate, expressions }) => {
+            let (predicate, expressions) = (predicate.clone(), expressions.clone());
+            let operator = Map::new(&MapSpec { input: input(), predicate, expressions, output })?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Unnest { column, preserve_nulls }) => {
+            let (column, preserve_nulls) = (*column, *preserve_nulls);
+            let operator = Unnest::new(&UnnestSpec { input: input(), column, preserve_nulls, output })?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Aggregate(spec)) => {
+            let operator = Aggregate::new(spec.clone(), slot == 0)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Join(spec)) => {
+            let operator = Join::new(spec)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::TopN(spec)) => {
+            let operator = TopN::new(spec)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Scan { .. } | Kind::Values(_) | Kind::Union)
+        | Role::Source { .. }
+        | Role::Feed { .. }
+        | Role::TableOutput { .. }
+        | Role::SinkOutput(_) => return Ok(None),
+    };
+    Ok(Some(made))
+}
+
+/// Wraps an operator with the contract checks in debug builds.
+fn observed<O: Operator + 'static>(
+    operator: O,
+    info: OperatorInfo,
+    node: &FlowNode,
+    flow: &Dataflow,
+) -> (Box<dyn Operator>, OperatorInfo) {
+    if cfg!(debug_assertions) {
+        let inputs = node.inputs.iter().map(|(from, _)| flow.nodes[*from].schema.clone()).collect();
+        (Box::new(Checked::new(operator, info.clone(), inputs)), info)
+    } else {
+        (Box::new(operator), info)
+    }
+}
+
+impl Instance {
+    /// The instance of `node` in slot number `slot`.
+    pub fn new(node: &FlowNode, flow: &Dataflow, slot: usize, metrics: &Arc<Metrics>) -> Result<Self> {
+        if let Some((operator, _)) = operator(node, flow, slot)? {
+            return Ok(Self::Operator(operator));
+        }
+        Ok(match &node.role {
+            Role::Feed { projection } => Self::Project(projection.clone()),
+            Role::TableOutput { table, insert_only } => Self::Table {
+                table: table.id,
+                writer: TableWriter::new(node.schema.clone(), *insert_only),
+                metrics: metrics.clone(),
+            },
+            Role::SinkOutput(factory) => {
+                Self::Sink { sink: factory.open(slot)?, pending: vec![], metrics: metrics.clone() }
+            }
+            Role::Source { .. } | Role::Operator(_) | Role::Upsert { .. } => Self::Pass,
+        })
+    }
+
+    /// The facts about a node's operator, if it runs one.
+    pub fn info(node: &FlowNode, flow: &Dataflow) -> Result<Option<OperatorInfo>> {
+        Ok(operator(node, flow, 0)?.map(|(_, info)| info))
+    }
+
+    /// See [`Operator::on_changes`].
+    pub fn on_changes(&mut self, input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()> {
+        match self {
+            Self::Pass => out.push(changes),
+            Self::Project(columns) => {
+                let rows = changes.rows().project(columns)?;
+                out.push(changes.with_rows(rows));
+            }
+            Self::Operator(operator) => operator.on_changes(input, changes, out)?,
+            Self::Table { writer, metrics, .. } => {
+                metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
+                writer.write(changes)?;
+            }
+            Self::Sink { pending, metrics, .. } => {
+                metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
+                pending.push(changes);
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Operator::close_epoch`].
+    pub fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
+        match self {
+            Self::Operator(operator) => operator.close_epoch(epoch, out),
+            Self::Sink { sink, pending, .. } if !pending.is_empty() => sink.write(epoch, &std::mem::take(pending)),
+            Self::Pass | Self::Project(_) | Self::Table { .. } | Self::Sink { .. } => Ok(()),
+        }
+    }
+
+    /// See [`Operator::checkpoint`].
+    pub fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
+        match self {
+            Self::Operator(operator) => operator.checkpoint(),
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// See [`Operator::restore`].
+    pub fn restore(&mut self, delta: StateDelta) -> Result<()> {
+        match self {
+            Self::Operator(operator) => operator.restore(delta),
+            _ => Ok(()),
+        }
+    }
+
+    /// The changes of a table since the last checkpoint.
+    pub fn take_output(&mut self) -> Result<Option<(ObjectId, Vec<Changes>)>> {
+        match self {
+            Self::Table { table, writer, .. } => Ok(Some((*table, writer.take()?))),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! Runs one pipeline: the shell around the coordinator that owns threads, channels, timers and commits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use catalog::{JobStatus, Lease, ObjectId, Snapshot, Version};
+use crossbeam_channel::Sender;
+use storage::Warehouse;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::operator::{Epoch, OperatorInfo};
+use crate::runtime::checkpoint::{Payload, TablePosition};
+use crate::runtime::commit::{Checkpoint, Committer};
+use crate::runtime::coordinator::{Command, Coordinator, Event, Settings};
+use crate::runtime::dataflow::{Dataflow, NodeId, Role};
+use crate::runtime::feed::{self, Feed, Stage, Staged};
+use crate::runtime::instance::Instance;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::slot::{self, Assignment, FromSlot, SlotCheckpoint, SlotParts, Start, ToSlot};
+use crate::runtime::state;
+use crate::source::Split;
+
+/// Epochs that may be open at once.
+const MAX_IN_FLIGHT: u64 = 2;
+/// How long a lease lasts unless it is renewed; it is renewed three times as often.
+pub const LEASE_TTL_MS: i64 = 10_000;
+
+/// What a pipeline is started with.
+pub struct Setup {
+    /// Where everything is.
+    pub warehouse: Arc<Warehouse>,
+    /// The jobs and their operators.
+    pub flow: Dataflow,
+    /// The right to run each job.
+    pub leases: Vec<Lease>,
+    /// The catalog as it was after the leases were taken.
+    pub snapshot: Arc<Snapshot>,
+    /// Number of slots.
+    pub parallelism: usize,
+    /// How often changes are committed.
+    pub commit_interval: Duration,
+    /// The newest version, as it grows.
+    pub versions: watch::Receiver<Version>,
+    /// Told of every table that a commit changed.
+    pub changed: mpsc::UnboundedSender<ObjectId>,
+}
+
+/// Where a pipeline is in its life.
+#[derive(Debug, Clone)]
+pub enum Phase {
+    /// Not all jobs have a checkpoint yet.
+    Starting,
+    /// All jobs have a checkpoint.
+    Running,
+    /// All inputs are read to their end and committed.
+    Ended,
+    /// Stopped after a last checkpoint.
+    Stopped,
+    /// Stopped by an error; nothing since the last checkpoint is visible.
+    Failed(Arc<Error>),
+}
+
+impl Phase {
+    /// Whether nothing will happen any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Ended | Self::Stopped | Self::Failed(_))
+    }
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    jobs: Vec<ObjectId>,
+    events: mpsc::UnboundedSender<Event>,
+    phase: watch::Receiver<Phase>,
+    metrics: Arc<Metrics>,
+}
+
+impl Pipeline {
+    /// Restores the jobs' state and starts their tasks.
+    pub async fn start(setup: Setup) -> Result<Self> {
+        let jobs = setup.flow.jobs.iter().map(|planned| planned.job.id).collect();
+        let metrics = Arc::new(Metrics::default());
+        let (events, inbox) = mpsc::unbounded_channel();
+        let (phase, phases) = watch::channel(Phase::Starting);
+        let driver = Driver::new(setup, metrics.clone(), events.clone(), phase).await?;
+        tokio::spawn(driver.run(inbox));
+        Ok(Self { jobs, events, phase: phases, metrics })
+    }
+
+    /// The jobs that it runs.
+    pub fn jobs(&self) -> &[ObjectId] {
+        &self.jobs
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Asks for a checkpoint without waiting for the commit interval.
+    pub fn request_checkpoint(&self) {
+        let _ = self.events.send(Event::CheckpointRequested);
+    }
+
+    /// Waits until every job has a checkpoint: its history is read and visible.
+    pub async fn ready(&self) -> Result<()> {
+        self.wait(|phase| !matches!(phase, Phase::Starting)).await
+    }
+
+    /// Waits until all inputs are at their end (or until somebody stops it).
+    pub async fn over(&self) -> Result<()> {
+        self.wait(Phase::is_over).await
+    }
+
+    /// Takes a last checkpoint and ends the tasks.
+    pub async fn stop(&self) -> Result<()> {
+        let _ = self.events.send(Event::StopRequested);
+        self.over().await
+    }
+
+    async fn wait(&self, until: impl Fn(&Phase) -> bool) -> Result<()> {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| until(phase)).await;
+        match reached.as_deref() {
+            Ok(Phase::Failed(error)) => Err(Error::new(error.kind(), error.to_string())),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::internal("a pipeline ended without saying why")),
+        }
+    }
+}
+
+/// A checkpoint that slots are still delivering.
+struct Collecting {
+    epoch: Epoch,
+    through: Version,
+    parts: Vec<SlotCheckpoint>,
+}
+
+struct Driver {
+    warehouse: Arc<Warehouse>,
+    flow: Arc<Dataflow>,
+    leases: Vec<Lease>,
+    coordinator: Coordinator,
+    slots: Vec<Sender<ToSlot>>,
+    reports: mpsc::UnboundedReceiver<FromSlot>,
+    stage: Arc<Stage>,
+    new_splits: mpsc::UnboundedReceiver<(NodeId, Vec<Split>)>,
+    splits: Vec<Assignment>,
+    assigned: BTreeMap<NodeId, usize>,
+    collecting: BTreeMap<u64, Collecting>,
+    committer: Option<Committer>,
+    committing: JoinSet<(Committer, Epoch, Result<(Version, Vec<ObjectId>)>)>,
+    /// Feeds, split watchers, lease renewal: ended with the driver; an error of one fails the pipeline.
+    helpers: JoinSet<Result<()>>,
+    metrics: Arc<Metrics>,
+    phase: watch::Sender<Phase>,
+    changed: mpsc::UnboundedSender<ObjectId>,
+    wake_at: Option<i64>,
+    /// Epochs that read rows and are not committed yet, with their times.
+    uncommitted: BTreeMap<u64, i64>,
+    times: BTreeMap<u64, i64>,
+}
+
+enum Step {
+    Go,
+    Finish { ended: bool },
+}
+
+impl Driver {
+    async fn new(
+        setup: Setup,
+        metrics: Arc<Metrics>,
+        events: mpsc::UnboundedSender<Event>,
+        phase: watch::Sender<Phase>,
+    ) -> Result<Self> {
+        let Setup { warehouse, flow, leases, snapshot, parallelism, commit_interval, versions, changed } = setup;
+        let flow = Arc::new(flow);
+        let payloads = payloads(&flow)?;
+        let infos = infos(&flow)?;
+        let committer = Committer::new(warehouse.clone(), flow.clone(), leases.clone(), &payloads, &infos);
+        let files: Vec<_> = payloads.iter().map(|p| p.as_ref().map(|p| p.state.clone()).unwrap_or_default()).collect();
+        let restored = state::restore(&warehouse, &flow, &files, parallelism).await?;
+        let feeds = feeds(&flow);
+
+        let coordinator = Coordinator::new(Settings {
+            slots: parallelism,
+            max_in_flight: MAX_IN_FLIGHT,
+            commit_interval_ms: commit_interval.as_millis() as i64,
+            restored_epoch: flow.jobs.iter().filter_map(|j| j.job.checkpoint.as_ref()).map(|c| c.epoch).max().unwrap_or(0),
+            restored_timestamp_ms: payloads.iter().flatten().map(|p| p.timestamp_ms).max().unwrap_or(0),
+            fresh: payloads.iter().any(Option::is_none),
+            backfilling: !feeds.is_empty(),
+        });
+        if payloads.iter().all(Option::is_some) {
+            phase.send_replace(Phase::Running);
+        }
+        let (report, reports) = mpsc::unbounded_channel();
+        let (split_sender, new_splits) = mpsc::unbounded_channel();
+        let mut driver = Self {
+            slots: start_slots(&warehouse, &flow, restored, &report, &metrics)?,
+            warehouse,
+            flow,
+            leases,
+            coordinator,
+            reports,
+            stage: Arc::default(),
+            new_splits,
+            splits: vec![],
+            assigned: BTreeMap::new(),
+            collecting: BTreeMap::new(),
+            committer: Some(committer),
+            committing: JoinSet::new(),
+            helpers: JoinSet::new(),
+            metrics,
+            phase,
+            changed,
+            wake_at: None,
+            uncommitted: BTreeMap::new(),
+            times: BTreeMap::new(),
+        };
+        driver.assign_first_splits().await?;
+        driver.start_helpers(feeds, snapshot, events, versions, split_sender);
+        Ok(driver)
+    }
+
+    /// Lists every source's splits and hands them to the slots, with the positions of the checkpoint.
+    async fn assign_first_splits(&mut self) -> Result<()> {
+        for (node, flow_node) in self.flow.clone().nodes.iter().enumerate() {
+            if let Role::Source { source, .. } = &flow_node.role {
+                let source = source.clone();
+                let splits = tokio::task::spawn_blocking(move || source.splits()).await;
+                let splits = splits.map_err(|e| Error::internal("listing of splits was cut off").because(e))??;
+                self.assign(node, splits);
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, node: NodeId, splits: Vec<Split>) {
+        let known = self.committer.as_ref().map(|c| c.positions(node)).unwrap_or_default();
+        for split in splits {
+            let from = known.get(&split.id).copied().unwrap_or_default();
+            self.splits.push(Assignment { node, split, from });
+        }
+    }
+
+    fn start_helpers(
+        &mut self,
+        feeds: Vec<Feed>,
+        snapshot: Arc<Snapshot>,
+        events: mpsc::UnboundedSender<Event>,
+        versions: watch::Receiver<Version>,
+        splits: mpsc::UnboundedSender<(NodeId, Vec<Split>)>,
+    ) {
+        if feeds.is_empty() {
+            let _ = events.send(Event::StagedEnded);
+        } else {
+            let (warehouse, stage) = (self.warehouse.clone(), self.stage.clone());
+            self.helpers.spawn(feed::run(warehouse, feeds, snapshot, stage, events.clone(), versions));
+        }
+        for (node, flow_node) in self.flow.nodes.iter().enumerate() {
+            let Role::Source { source, .. } = &flow_node.role else { continue };
+            let Some(interval) = source.monitor_interval() else { continue };
+            let (source, splits, events) = (source.clone(), splits.clone(), events.clone());
+            let mut known: std::collections::HashSet<String> =
+                self.splits.iter().filter(|a| a.node == node).map(|a| a.split.id.clone()).collect();
+            self.helpers.spawn(async move {
+                loop {
+                    tokio::time::sleep(interval).await;
+                    let source = source.clone();
+                    let found = tokio::task::spawn_blocking(move || source.splits()).await;
+                    let found = found.map_err(|e| Error::internal("listing of splits was cut off").because(e))??;
+                    let new: Vec<_> = found.into_iter().filter(|split| known.insert(split.id.clone())).collect();
+                    if !new.is_empty() {
+                        let _ = splits.send((node, new));
+                        let _ = events.send(Event::InputReady);
+                    }
+                }
+            });
+        }
+        let (warehouse, leases) = (self.warehouse.clone(), self.leases.clone());
+        self.helpers.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(LEASE_TTL_MS as u64 / 3)).await;
+                match warehouse.catalog().renew_leases(&leases, warehouse.clock().now_ms(), LEASE_TTL_MS).await {
+                    Err(error) if error.kind() == catalog::ErrorKind::Fenced => return Err(error.into()),
+                    // A catalog that is busy now may answer next time; a lost lease is found out at the next commit.
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
+        let outcome = self.drive(&mut events).await;
+        for slot in &self.slots {
+            let _ = slot.send(ToSlot::Stop);
+        }
+        self.helpers.shutdown().await;
+        let phase = match outcome {
+            Ok(ended) => match self.end(ended).await {
+                Ok(()) if ended => Phase::Ended,
+                Ok(()) => Phase::Stopped,
+                Err(error) => Phase::Failed(Arc::new(error)),
+            },
+            Err((job, error)) => {
+                self.fail(job, &error).await;
+                Phase::Failed(Arc::new(error))
+            }
+        };
+        let _ = self.warehouse.catalog().release_leases(&self.leases).await;
+        self.phase.send_replace(phase);
+    }
+
+    async fn drive(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) -> Result<bool, (Option<usize>, Error)> {
+        let mut event = Some(Event::Started);
+        loop {
+            if let Some(event) = event.take()
+                && let Step::Finish { ended } = self.on(event)
+            {
+                return Ok(ended);
+            }
+            let now = self.warehouse.clock().now_ms();
+            let sleep = self.wake_at.map(|at| Duration::from_millis((at - now).max(0) as u64));
+            tokio::select! {
+                Some(report) = self.reports.recv() => event = self.on_report(report)?,
+                Some(user) = events.recv() => event = Some(user),
+                Some((node, splits)) = self.new_splits.recv() => {
+                    self.assign(node, splits);
+                    event = Some(Event::InputReady);
+                }
+                Some(done) = self.committing.join_next() => event = Some(self.committed(done).map_err(|e| (None, e))?),
+                Some(helper) = self.helpers.join_next() => match helper {
+                    Ok(Err(error)) => return Err((None, error)),
+                    Err(error) if error.is_panic() => {
+                        return Err((None, Error::internal("a background task panicked").because(error)));
+                    }
+                    _ => {}
+                },
+                () = tokio::time::sleep(sleep.unwrap_or(Duration::MAX)), if sleep.is_some() => {
+                    self.wake_at = None;
+                    event = Some(Event::Tick);
+                }
+            }
+        }
+    }
+
+    fn on_report(&mut self, report: FromSlot) -> Result<Option<Event>, (Option<usize>, Error)> {
+        match report {
+            FromSlot::Failed { job, error } => {
+                let name = &self.flow.jobs[job].job.name;
+                Err((Some(job), error.with("job", name)))
+            }
+            FromSlot::EpochDone { slot, epoch, rows_in, input, checkpoint } => {
+                if rows_in > 0 && let Some(time) = self.times.get(&epoch) {
+                    self.uncommitted.insert(epoch, *time);
+                    self.note_uncommitted();
+                }
+                if let (Some(part), Some(collecting)) = (checkpoint, self.collecting.get_mut(&epoch)) {
+                    collecting.parts.push(part);
+                }
+                Ok(Some(Event::EpochDone { slot, epoch, rows_in, input }))
+            }
+        }
+    }
+
+    fn note_uncommitted(&self) {
+        let oldest = self.uncommitted.first_key_value().map_or(0, |(_, time)| *time);
+        self.metrics.uncommitted_since_ms.store(oldest, Ordering::Relaxed);
+    }
+
+    fn on(&mut self, event: Event) -> Step {
+        let now = self.warehouse.clock().now_ms();
+        for command in self.coordinator.on(now, event) {
+            match command {
+                Command::Start { epoch, checkpoint } => self.start_epoch(epoch, checkpoint),
+                Command::Commit { epoch } => self.start_commit(epoch),
+                Command::WakeAt(at) => self.wake_at = Some(at),
+                Command::Finish { ended } => return Step::Finish { ended },
+            }
+        }
+        self.metrics.epoch.store(self.coordinator.closed_epoch(), Ordering::Relaxed);
+        Step::Go
+    }
+
+    fn start_epoch(&mut self, epoch: Epoch, checkpoint: bool) {
+        let Staged { changes, through, .. } = self.stage.take();
+        self.times.insert(epoch.number, epoch.timestamp_ms);
+        if !changes.is_empty() {
+            self.uncommitted.insert(epoch.number, epoch.timestamp_ms);
+            self.note_uncommitted();
+        }
+        let slots = self.slots.len();
+        let mut starts: Vec<_> = (0..slots)
+            .map(|_| Start { epoch, checkpoint, staged: vec![], splits: vec![] })
+            .collect();
+        for (i, (nodes, changes)) in changes.into_iter().enumerate() {
+            starts[i % slots].staged.extend(nodes.into_iter().map(|node| (node, changes.clone())));
+        }
+        for assignment in self.splits.drain(..) {
+            let next = self.assigned.entry(assignment.node).or_default();
+            starts[*next % slots].splits.push(assignment);
+            *next += 1;
+        }
+        if checkpoint {
+            self.collecting.insert(epoch.number, Collecting { epoch, through, parts: vec![] });
+        }
+        for (slot, start) in self.slots.iter().zip(starts) {
+            let _ = slot.send(ToSlot::Start(Box::new(start)));
+        }
+    }
+
+    fn start_commit(&mut self, epoch: Epoch) {
+        let Some(Collecting { epoch, through, parts }) = self.collecting.remove(&epoch.number) else { return };
+        let Some(mut committer) = self.committer.take() else { return };
+        self.committing.spawn(async move {
+            let result = committer.commit(Checkpoint { epoch, parts, through }).await;
+            (committer, epoch, result)
+        });
+    }
+
+    #[expect(clippy::type_complexity, reason = "the result of one task, named where it is spawned")]
+    fn committed(
+        &mut self,
+        done: Result<(Committer, Epoch, Result<(Version, Vec<ObjectId>)>), tokio::task::JoinError>,
+    ) -> Result<Event> {
+        let (committer, epoch, result) = done.map_err(|e| Error::internal("a commit was cut off").because(e))?;
+        self.committer = Some(committer);
+        let (_, tables) = result?;
+        for table in tables {
+            let _ = self.changed.send(table);
+        }
+        self.uncommitted = self.uncommitted.split_off(&(epoch.number + 1));
+        self.times = self.times.split_off(&(epoch.number + 1));
+        self.note_uncommitted();
+        self.metrics.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.metrics.last_checkpoint_ms.store(self.warehouse.clock().now_ms(), Ordering::Relaxed);
+        if matches!(*self.phase.borrow(), Phase::Starting) {
+            self.phase.send_replace(Phase::Running);
+        }
+        Ok(Event::Committed { epoch: epoch.number })
+    }
+
+    async fn end(&mut self, ended: bool) -> Result<()> {
+        match &self.committer {
+            Some(committer) if ended => committer.set_status(JobStatus::Finished, None, None).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the catalog why a job failed, unless somebody else has taken the job over.
+    async fn fail(&mut self, job: Option<usize>, error: &Error) {
+        tracing::error!(%error, "pipeline failed");
+        while let Some(done) = self.committing.join_next().await {
+            if let Ok((committer, _, _)) = done {
+                self.committer = Some(committer);
+            }
+        }
+        if error.kind() == ErrorKind::Fenced {
+            return;
+        }
+        if let (Some(committer), Some(job)) = (&self.committer, job) {
+            let told = committer.set_status(JobStatus::Failed, Some(job), Some(error.to_string())).await;
+            if let Err(error) = told {
+                tracing::warn!(%error, "the failure could not be noted in the catalog");
+            }
+        }
+    }
+}
+
+fn payloads(flow: &Dataflow) -> Result<Vec<Option<Payload>>> {
+    flow.jobs
+        .iter()
+        .map(|planned| {
+            let Some(checkpoint) = &planned.job.checkpoint else { return Ok(None) };
+            let payload = Payload::read(&planned.job, checkpoint)?;
+            if payload.fingerprint != planned.fingerprint {
+                return Err(Error::new(ErrorKind::Conflict, "the state of a job was written by another plan")
+                    .with("job", &planned.job.name)
+                    .hint("drop the view and create it again: its rows are computed anew"));
+            }
+            Ok(Some(payload))
+        })
+        .collect()
+}
+
+/// The facts about every stateful operator, from an instance that is thrown away.
+fn infos(flow: &Dataflow) -> Result<BTreeMap<(usize, u32), OperatorInfo>> {
+    let mut infos = BTreeMap::new();
+    for node in &flow.nodes {
+        if let Some(info) = Instance::info(node, flow)? {
+            infos.insert((node.job, node.operator), info);
+        }
+    }
+    Ok(infos)
+}
+
+fn feeds(flow: &Dataflow) -> Vec<Feed> {
+    let from = |feed: &crate::runtime::dataflow::FeedInput| {
+        flow.jobs[feed.job].positions.tables.get(&feed.table).and_then(|position| match position {
+            TablePosition::Version(version) => Some(*version),
+            TablePosition::Live => None,
+        })
+    };
+    flow.feeds
+        .iter()
+        .map(|feed| Feed { node: feed.node, table: feed.table, from: from(feed), live: feed.live })
+        .collect()
+}
+
+fn start_slots(
+    warehouse: &Arc<Warehouse>,
+    flow: &Arc<Dataflow>,
+    restored: state::SlotState,
+    reports: &mpsc::UnboundedSender<FromSlot>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Sender<ToSlot>>> {
+    let (senders, inboxes): (Vec<_>, Vec<_>) = restored.iter().map(|_| crossbeam_channel::unbounded()).unzip();
+    for (index, (inbox, restored)) in inboxes.into_iter().zip(restored).enumerate() {
+        let parts = SlotParts {
+            index,
+            flow: flow.clone(),
+            inbox,
+            peers: senders.clone(),
+            reports: reports.clone(),
+            clock: warehouse.clock().clone(),
+            metrics: metrics.clone(),
+            restored,
+        };
+        std::thread::Builder::new()
+            .name(format!("slot-{index}"))
+            .spawn(move || slot::run(parts))
+            .map_err(|e| Error::new(ErrorKind::Unavailable, "a thread cannot be started").because(e))?;
+    }
+    Ok(senders)
+}

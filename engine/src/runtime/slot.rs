@@ -1,0 +1,531 @@
+//! One slot: a thread that hosts one instance of every node of a pipeline and moves changes and barriers between them.
+//!
+//! Changes are tagged with their epoch. A node closes an epoch when a barrier has come over every one of its inputs;
+//! what arrives for a later epoch before that is set aside. Nothing here waits but for the inbox: how much is under way is
+//! bounded by the rows that sources may read per epoch and by the number of open epochs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use catalog::{Clock, ObjectId};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+
+use crate::change::Changes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::operator::{Epoch, StateDelta};
+use crate::plan::Route;
+use crate::runtime::coordinator::Input;
+use crate::runtime::dataflow::{Dataflow, NodeId, Role};
+use crate::runtime::exchange::Exchange;
+use crate::runtime::instance::Instance;
+use crate::runtime::metrics::Metrics;
+use crate::source::{Read, Source, Split, SplitPosition, SplitReader};
+
+/// Rows that a slot's sources may read for one epoch: few enough to stay in cache and to close in milliseconds.
+const ROWS_PER_EPOCH: usize = 64 * 1024;
+/// Rows asked of a reader at a time.
+const ROWS_PER_READ: usize = 8 * 1024;
+
+/// A split that a slot is to read.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The source node.
+    pub node: NodeId,
+    /// What to read.
+    pub split: Split,
+    /// From where.
+    pub from: SplitPosition,
+}
+
+/// What a slot is told to do with an epoch.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Whether a checkpoint rides on its barrier.
+    pub checkpoint: bool,
+    /// Rows staged for feeds of this slot.
+    pub staged: Vec<(NodeId, Changes)>,
+    /// Splits that this slot reads from now on.
+    pub splits: Vec<Assignment>,
+}
+
+/// What travels along the edges.
+#[derive(Debug)]
+pub enum Payload {
+    /// Changes.
+    Data(Changes),
+    /// The sender has sent all of the epoch.
+    Barrier,
+}
+
+/// Something that arrives at a node.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its inputs.
+    pub input: usize,
+    /// The epoch it belongs to.
+    pub epoch: u64,
+    /// What.
+    pub payload: Payload,
+}
+
+/// A message to a slot.
+#[derive(Debug)]
+pub enum ToSlot {
+    /// Open an epoch.
+    Start(Box<Start>),
+    /// From another slot.
+    Deliver(Delivery),
+    /// End the thread.
+    Stop,
+}
+
+/// A slot's part of a checkpoint.
+#[derive(Debug, Default)]
+pub struct SlotCheckpoint {
+    /// Changed state: (job, operator, delta).
+    pub state: Vec<(usize, u32, StateDelta)>,
+    /// Changes of stored tables since the last checkpoint.
+    pub outputs: Vec<(ObjectId, Vec<Changes>)>,
+    /// How far splits are read: (source node, split, position).
+    pub positions: Vec<(NodeId, String, SplitPosition)>,
+    /// Malformed rows skipped since the start of the slot, by source node.
+    pub skipped: Vec<(NodeId, u64)>,
+}
+
+/// A message from a slot.
+#[derive(Debug)]
+pub enum FromSlot {
+    /// An epoch is closed at all nodes.
+    EpochDone {
+        /// Which slot.
+        slot: usize,
+        /// Which epoch.
+        epoch: u64,
+        /// Rows read by its sources for it.
+        rows_in: u64,
+        /// Whether there is more.
+        input: Input,
+        /// Its part of the checkpoint, if one rode on the epoch.
+        checkpoint: Option<SlotCheckpoint>,
+    },
+    /// The slot has stopped because of an error.
+    Failed {
+        /// The job whose node failed, as an index into the dataflow.
+        job: usize,
+        /// Why.
+        error: Error,
+    },
+}
+
+/// What a slot is made of.
+pub struct SlotParts {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The graph.
+    pub flow: Arc<Dataflow>,
+    /// Messages to it.
+    pub inbox: Receiver<ToSlot>,
+    /// Inboxes of all slots, its own included.
+    pub peers: Vec<Sender<ToSlot>>,
+    /// Messages from it.
+    pub reports: tokio::sync::mpsc::UnboundedSender<FromSlot>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// State to start from: (node, delta), in the order in which it was written, only rows of vnodes of this slot.
+    pub restored: Vec<(NodeId, StateDelta)>,
+}
+
+struct Reader {
+    node: NodeId,
+    split: Split,
+    position: SplitPosition,
+    /// `None` once the split is read to its end.
+    open: Option<Box<dyn SplitReader>>,
+    skipped: u64,
+    idle_until: i64,
+}
+
+/// A node's instance and how far it is.
+struct NodeState {
+    instance: Instance,
+    epoch: u64,
+    barriers: usize,
+    expected: usize,
+    set_aside: VecDeque<Delivery>,
+}
+
+/// An epoch that this slot knows of.
+struct OpenEpoch {
+    epoch: Epoch,
+    checkpoint: Option<SlotCheckpoint>,
+    closed_nodes: usize,
+    rows_in: u64,
+    input: Input,
+}
+
+struct Slot {
+    index: usize,
+    flow: Arc<Dataflow>,
+    exchange: Exchange,
+    nodes: Vec<NodeState>,
+    readers: Vec<Reader>,
+    next_reader: usize,
+    inbox: Receiver<ToSlot>,
+    reports: tokio::sync::mpsc::UnboundedSender<FromSlot>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    /// Epochs whose sources are still to be read, in order.
+    starts: VecDeque<Start>,
+    /// Rows that the sources may still read for the first of `starts`; `None` before its first read.
+    budget: Option<usize>,
+    open: BTreeMap<u64, OpenEpoch>,
+    work: VecDeque<Delivery>,
+    stopped: bool,
+}
+
+/// An error and the job it belongs to.
+struct Failure {
+    job: usize,
+    error: Error,
+}
+
+/// Runs a slot until it is stopped or fails; the body of its thread.
+pub fn run(parts: SlotParts) {
+    let reports = parts.reports.clone();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Slot::new(parts).and_then(Slot::run)));
+    let failure = match result {
+        Ok(Ok(())) => return,
+        Ok(Err(failure)) => failure,
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_string()))
+                .unwrap_or_default();
+            Failure { job: 0, error: Error::internal(format!("a task panicked: {text}")) }
+        }
+    };
+    let _ = reports.send(FromSlot::Failed { job: failure.job, error: failure.error });
+}
+
+impl Slot {
+    fn new(parts: SlotParts) -> Result<Self, Failure> {
+        let SlotParts { index, flow, inbox, peers, reports, clock, metrics, restored } = parts;
+        let slots = peers.len();
+        let first = flow.jobs.iter().filter_map(|j| j.job.checkpoint.as_ref()).map(|c| c.epoch).max().unwrap_or(0) + 1;
+        let mut nodes = Vec::with_capacity(flow.nodes.len());
+        for node in &flow.nodes {
+            let instance = Instance::new(node, &flow, index, &metrics).map_err(|error| Failure { job: node.job, error })?;
+            // Every leaf of the graph gets one more barrier, from the slot itself, when its input of the epoch is delivered.
+            let own = usize::from(matches!(node.role, Role::Source { .. } | Role::Feed { .. }));
+            let senders = node.inputs.iter().map(|(_, route)| if *route == Route::Local { 1 } else { slots }).sum::<usize>();
+            nodes.push(NodeState {
+                instance,
+                epoch: first,
+                barriers: 0,
+                expected: own + senders,
+                set_aside: VecDeque::new(),
+            });
+        }
+        for (node, delta) in restored {
+            let job = flow.nodes[node].job;
+            nodes[node].instance.restore(delta).map_err(|error| Failure { job, error })?;
+        }
+        Ok(Self {
+            index,
+            exchange: Exchange::new(index, peers),
+            flow,
+            nodes,
+            readers: Vec::new(),
+            next_reader: 0,
+            inbox,
+            reports,
+            clock,
+            metrics,
+            starts: VecDeque::new(),
+            budget: None,
+            open: BTreeMap::new(),
+            work: VecDeque::new(),
+            stopped: false,
+        })
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
+        while !self.stopped {
+            match self.inbox.try_recv() {
+                Ok(message) => self.on_message(message)?,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) if !self.starts.is_empty() => self.read_step()?,
+                Err(TryRecvError::Empty) => match self.inbox.recv() {
+                    Ok(message) => self.on_message(message)?,
+                    Err(_) => return Ok(()),
+                },
+            }
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, message: ToSlot) -> Result<(), Failure> {
+        match message {
+            ToSlot::Start(start) => self.start(*start),
+            ToSlot::Deliver(delivery) => {
+                self.work.push_back(delivery);
+                Ok(())
+            }
+            ToSlot::Stop => {
+                self.stopped = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&mut self, mut start: Start) -> Result<(), Failure> {
+        let number = start.epoch.number;
+        let open = OpenEpoch {
+            epoch: start.epoch,
+            checkpoint: start.checkpoint.then(SlotCheckpoint::default),
+            closed_nodes: 0,
+            rows_in: 0,
+            input: Input::Idle,
+        };
+        self.open.insert(number, open);
+        for (node, changes) in start.staged.drain(..) {
+            self.metrics.rows_in.fetch_add(changes.len() as u64, Ordering::Relaxed);
+            self.work.push_back(Delivery { node, input: 0, epoch: number, payload: Payload::Data(changes) });
+        }
+        self.starts.push_back(start);
+        Ok(())
+    }
+
+    fn open_reader(&mut self, assignment: Assignment) -> Result<(), Failure> {
+        let Assignment { node, split, from } = assignment;
+        let flow = self.flow.clone();
+        let Role::Source { source, projection, .. } = &flow.nodes[node].role else { return Ok(()) };
+        let open = match from.ended {
+            true => None,
+            false => Some(self.blame(node, source.open(&split, from, projection))?),
+        };
+        self.readers.push(Reader { node, split, position: from, open, skipped: 0, idle_until: i64::MIN });
+        Ok(())
+    }
+
+    fn blame<T>(&self, node: NodeId, result: Result<T>) -> Result<T, Failure> {
+        result.map_err(|error| Failure { job: self.flow.nodes[node].job, error })
+    }
+
+    /// Reads one batch for the oldest epoch that still reads, or ends its reading.
+    fn read_step(&mut self) -> Result<(), Failure> {
+        let Some(start) = self.starts.front_mut() else { return Ok(()) };
+        let epoch = start.epoch.number;
+        if self.budget.is_none() {
+            self.budget = Some(ROWS_PER_EPOCH);
+            for assignment in std::mem::take(&mut start.splits) {
+                self.open_reader(assignment)?;
+            }
+        }
+        let budget = self.budget.unwrap_or(0);
+        let now = self.clock.now_ms();
+        let readers = self.readers.len();
+        let ready = (0..readers)
+            .map(|i| (self.next_reader + i) % readers)
+            .find(|i| self.readers[*i].open.is_some() && self.readers[*i].idle_until <= now);
+        match ready {
+            Some(reader) if budget > 0 => {
+                self.next_reader = reader + 1;
+                self.read(reader, epoch, budget.min(ROWS_PER_READ))
+            }
+            _ => self.end_reading(epoch),
+        }
+    }
+
+    fn read(&mut self, index: usize, epoch: u64, rows: usize) -> Result<(), Failure> {
+        let node = self.readers[index].node;
+        let Some(open) = self.readers[index].open.as_mut() else { return Ok(()) };
+        let read = open.read(rows);
+        let (position, skipped) = (open.position(), open.skipped());
+        let read = self.blame(node, read)?;
+        let reader = &mut self.readers[index];
+        reader.position = position;
+        self.metrics.skipped.fetch_add(skipped - reader.skipped, Ordering::Relaxed);
+        reader.skipped = skipped;
+        match read {
+            Read::Rows(batch) => {
+                let rows = batch.num_rows();
+                self.budget = self.budget.map(|budget| budget.saturating_sub(rows.max(1)));
+                self.metrics.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+                if let Some(open) = self.open.get_mut(&epoch) {
+                    open.rows_in += rows as u64;
+                }
+                let payload = Payload::Data(Changes::inserts(batch));
+                self.work.push_back(Delivery { node, input: 0, epoch, payload });
+            }
+            Read::Idle(time) => reader.idle_until = self.clock.now_ms() + (time.as_millis() as i64).max(1),
+            Read::End => {
+                reader.position.ended = true;
+                reader.open = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the epoch takes is read: send its barriers from the leaves.
+    fn end_reading(&mut self, epoch: u64) -> Result<(), Failure> {
+        let input = self.input();
+        let positions: Vec<_> = self.readers.iter().map(|r| (r.node, r.split.id.clone(), r.position)).collect();
+        let skipped: Vec<_> = self.readers.iter().map(|r| (r.node, r.skipped)).collect();
+        if let Some(open) = self.open.get_mut(&epoch) {
+            open.input = input;
+            if let Some(checkpoint) = &mut open.checkpoint {
+                checkpoint.positions = positions;
+                checkpoint.skipped = skipped;
+            }
+        }
+        self.starts.pop_front();
+        self.budget = None;
+        for (node, flow) in self.flow.nodes.iter().enumerate() {
+            if matches!(flow.role, Role::Source { .. } | Role::Feed { .. }) {
+                self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Barrier });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this slot's sources have more to read.
+    fn input(&self) -> Input {
+        let now = self.clock.now_ms();
+        let open = || self.readers.iter().filter(|r| r.open.is_some());
+        if open().any(|r| r.idle_until <= now) {
+            return Input::More;
+        }
+        if let Some(until) = open().map(|r| r.idle_until).min() {
+            return Input::IdleUntil(until);
+        }
+        let bounded = |source: &Arc<dyn Source>| source.bounded();
+        let ended = self.flow.nodes.iter().all(|node| match &node.role {
+            Role::Source { source, .. } => bounded(source),
+            _ => true,
+        });
+        if ended { Input::Ended } else { Input::Idle }
+    }
+
+    /// Works until nothing is left to do in this slot.
+    fn drain(&mut self) -> Result<(), Failure> {
+        while let Some(delivery) = self.work.pop_front() {
+            let node = delivery.node;
+            let state = &mut self.nodes[node];
+            if delivery.epoch > state.epoch {
+                state.set_aside.push_back(delivery);
+                continue;
+            }
+            debug_assert_eq!(delivery.epoch, state.epoch, "a delivery for a closed epoch");
+            match delivery.payload {
+                Payload::Data(changes) => {
+                    let mut out = Vec::new();
+                    let result = state.instance.on_changes(delivery.input, changes, &mut out);
+                    self.blame(node, result)?;
+                    self.emit(node, delivery.epoch, out)?;
+                }
+                Payload::Barrier => {
+                    state.barriers += 1;
+                    if state.barriers == state.expected {
+                        self.close(node)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All barriers of a node's epoch have come.
+    fn close(&mut self, node: NodeId) -> Result<(), Failure> {
+        let number = self.nodes[node].epoch;
+        let Some(open) = self.open.get(&number) else {
+            return self.blame(node, Err(Error::internal("a barrier before the start of its epoch")));
+        };
+        let (epoch, checkpoint) = (open.epoch, open.checkpoint.is_some());
+        let mut out = Vec::new();
+        let result = self.nodes[node].instance.close_epoch(epoch, &mut out);
+        self.blame(node, result)?;
+        self.emit(node, number, out)?;
+        if checkpoint {
+            self.checkpoint(node, number)?;
+        }
+        for edge in &self.flow.clone().nodes[node].outputs {
+            let barrier = || Delivery { node: edge.to, input: edge.input, epoch: number, payload: Payload::Barrier };
+            self.work.push_back(barrier());
+            if edge.route != Route::Local {
+                self.exchange.to_others(barrier);
+            }
+        }
+        let state = &mut self.nodes[node];
+        state.epoch += 1;
+        state.barriers = 0;
+        // To the front: what was set aside came before anything of that epoch that already waits in the queue.
+        for delivery in std::mem::take(&mut state.set_aside).into_iter().rev() {
+            self.work.push_front(delivery);
+        }
+        self.node_closed(number);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, node: NodeId, epoch: u64) -> Result<(), Failure> {
+        let flow = &self.flow.nodes[node];
+        let (job, operator) = (flow.job, flow.operator);
+        let deltas = self.nodes[node].instance.checkpoint();
+        let deltas = self.blame(node, deltas)?;
+        let output = self.nodes[node].instance.take_output();
+        let output = self.blame(node, output)?;
+        if let Some(checkpoint) = self.open.get_mut(&epoch).and_then(|open| open.checkpoint.as_mut()) {
+            checkpoint.state.extend(
+                deltas.into_iter().filter(|d| d.rows.num_rows() > 0).map(|delta| (job, operator, delta)),
+            );
+            checkpoint.outputs.extend(output.filter(|(_, changes)| changes.iter().any(|c| !c.is_empty())));
+        }
+        Ok(())
+    }
+
+    fn node_closed(&mut self, epoch: u64) {
+        let Some(open) = self.open.get_mut(&epoch) else { return };
+        open.closed_nodes += 1;
+        if open.closed_nodes < self.nodes.len() {
+            return;
+        }
+        if let Some(OpenEpoch { checkpoint, rows_in, input, .. }) = self.open.remove(&epoch) {
+            let _ = self.reports.send(FromSlot::EpochDone { slot: self.index, epoch, rows_in, input, checkpoint });
+        }
+    }
+
+    /// Sends a node's changes to its consumers.
+    fn emit(&mut self, node: NodeId, epoch: u64, out: Vec<Changes>) -> Result<(), Failure> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        if let Role::TableOutput { .. } | Role::SinkOutput(_) = self.flow.nodes[node].role {
+            return self.blame(node, Err(Error::new(ErrorKind::Internal, "an output node emitted changes")));
+        }
+        let flow = self.flow.clone();
+        for changes in out.into_iter().filter(|changes| !changes.is_empty()) {
+            for edge in &flow.nodes[node].outputs {
+                let routed = self.exchange.route(&edge.route, &changes);
+                for (slot, changes) in self.blame(node, routed)? {
+                    let payload = Payload::Data(changes);
+                    let delivery = Delivery { node: edge.to, input: edge.input, epoch, payload };
+                    match slot == self.index {
+                        true => self.work.push_back(delivery),
+                        false => self.exchange.send(slot, delivery),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+

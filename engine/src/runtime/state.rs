@@ -1,0 +1,87 @@
+//! Between operators' state deltas and state files: vnode and deletion flag become columns, rows go to the slot that owns them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt8Array, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, UInt8Type};
+use storage::Warehouse;
+use storage::state::{StateFile, StateSection, read_state};
+
+use crate::error::{Error, Result};
+use crate::operator::StateDelta;
+use crate::runtime::dataflow::{Dataflow, NodeId};
+use crate::runtime::exchange::owner;
+
+/// State per slot, in the order in which it was written.
+pub type SlotState = Vec<Vec<(NodeId, StateDelta)>>;
+
+/// A delta as a section of a state file.
+pub fn to_section(operator: u32, delta: StateDelta) -> Result<StateSection> {
+    let schema = delta.rows.schema();
+    let system = [Field::new("__vnode", DataType::UInt8, false), Field::new("__deleted", DataType::Boolean, false)];
+    let fields: Vec<_> = system.into_iter().map(Arc::new).chain(schema.fields().iter().cloned()).collect();
+    let mut columns: Vec<ArrayRef> =
+        vec![Arc::new(UInt8Array::from(delta.vnodes)), Arc::new(BooleanArray::from(delta.deleted))];
+    columns.extend(delta.rows.columns().iter().cloned());
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+    Ok(StateSection { operator, table: delta.table as u32, batch })
+}
+
+fn from_section(section: &StateSection) -> Result<StateDelta> {
+    let batch = &section.batch;
+    let damaged = || Error::internal("a state section without its system columns").with("operator", section.operator);
+    let vnodes = batch.column(0).as_primitive_opt::<UInt8Type>().ok_or_else(damaged)?;
+    let deleted = batch.column(1).as_boolean_opt().ok_or_else(damaged)?;
+    let rows = batch.project(&(2..batch.num_columns()).collect::<Vec<_>>())?;
+    let vnodes = vnodes.values().to_vec();
+    let deleted = (0..deleted.len()).map(|row| deleted.value(row)).collect();
+    Ok(StateDelta { table: section.table as usize, vnodes, deleted, rows })
+}
+
+/// Splits a delta by the slot that owns each row.
+fn by_slot(delta: StateDelta, slots: usize) -> Result<Vec<(usize, StateDelta)>> {
+    if slots == 1 {
+        return Ok(vec![(0, delta)]);
+    }
+    let mut rows = vec![Vec::new(); slots];
+    for (row, vnode) in delta.vnodes.iter().enumerate() {
+        rows[owner(*vnode, slots)].push(row as u32);
+    }
+    let mut split = Vec::new();
+    for (slot, rows) in rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        let vnodes = rows.iter().map(|row| delta.vnodes[*row as usize]).collect();
+        let deleted = rows.iter().map(|row| delta.deleted[*row as usize]).collect();
+        let indices = UInt32Array::from(rows);
+        let columns = arrow::compute::take_arrays(delta.rows.columns(), &indices, None)?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(indices.len()));
+        let part = RecordBatch::try_new_with_options(delta.rows.schema(), columns, &options)?;
+        split.push((slot, StateDelta { table: delta.table, vnodes, deleted, rows: part }));
+    }
+    Ok(split)
+}
+
+/// Reads the state of all jobs back: `files` are those of each job, oldest first.
+pub async fn restore(
+    warehouse: &Warehouse,
+    flow: &Dataflow,
+    files: &[Vec<StateFile>],
+    slots: usize,
+) -> Result<SlotState> {
+    let nodes: BTreeMap<(usize, u32), NodeId> =
+        flow.nodes.iter().enumerate().map(|(place, node)| ((node.job, node.operator), place)).collect();
+    let mut state: SlotState = vec![Vec::new(); slots];
+    for (job, files) in files.iter().enumerate() {
+        for file in files {
+            for section in read_state(warehouse, file, None).await? {
+                let node = *nodes.get(&(job, section.operator)).ok_or_else(|| {
+                    Error::internal("state of an operator that does not exist").with("file", &file.path)
+                })?;
+                for (slot, delta) in by_slot(from_section(&section)?, slots)? {
+                    state[slot].push((node, delta));
+                }
+            }
+        }
+    }
+    Ok(state)
+}

@@ -1,0 +1,108 @@
+//! FLUSH: waits until every running view reflects all that was committed before, whichever process runs it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use catalog::{Job, JobStatus, ObjectId, ObjectKind, Snapshot, Version};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::checkpoint::{Payload, TablePosition};
+use crate::session::{Inner, jobs, owner};
+
+/// How often the catalog is asked how far the jobs are.
+const POLL: Duration = Duration::from_millis(5);
+
+impl Inner {
+    /// See the module.
+    pub async fn flush(&self) -> Result<()> {
+        let target = self.snapshot().await?;
+        // The version at which each job was seen to reflect everything it has to.
+        let mut reached: BTreeMap<ObjectId, Version> = BTreeMap::new();
+        let mut last = None;
+        loop {
+            let snapshot = self.snapshot().await?;
+            if last != Some(snapshot.version) {
+                last = Some(snapshot.version);
+                self.advance(&target, &snapshot, &mut reached)?;
+            }
+            let missing: Vec<_> = running(&target).filter(|job| !reached.contains_key(&job.id)).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            self.push_on(&missing).await?;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Notes the jobs that reflect all of their inputs; a view's readers have to reflect what the view then held.
+    fn advance(&self, target: &Snapshot, now: &Snapshot, reached: &mut BTreeMap<ObjectId, Version>) -> Result<()> {
+        loop {
+            let before = reached.len();
+            for job in running(target) {
+                if reached.contains_key(&job.id) {
+                    continue;
+                }
+                let Some(job) = now.jobs.get(&job.id) else {
+                    reached.insert(job.id, now.version);
+                    continue;
+                };
+                if job.status == JobStatus::Failed {
+                    let why = job.error.clone().unwrap_or_default();
+                    return Err(Error::new(ErrorKind::Unavailable, format!("the job {} has failed: {why}", job.name)));
+                }
+                if reflects(job, target, now, reached)? {
+                    reached.insert(job.id, now.version);
+                }
+            }
+            if reached.len() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks local jobs for a checkpoint; fails if a job that is waited for is run by nobody.
+    async fn push_on(&self, missing: &[&std::sync::Arc<Job>]) -> Result<()> {
+        let local = self.local_jobs().await;
+        for pipeline in self.pipelines.lock().await.iter() {
+            if pipeline.jobs().iter().any(|id| missing.iter().any(|job| job.id == *id)) {
+                pipeline.request_checkpoint();
+            }
+        }
+        let now = self.options.clock.now_ms();
+        for job in missing.iter().filter(|job| !local.contains(&job.id)) {
+            let lease = self.warehouse.catalog().lease(&jobs::lease_name(job.id), now).await?;
+            if lease.is_none_or(|lease| lease.owner == self.owner || owner::is_dead(&lease.owner)) {
+                let state = self.snapshot().await?;
+                let error = state.jobs.get(&job.id).and_then(|job| job.error.clone()).unwrap_or_default();
+                return Err(Error::new(ErrorKind::Unavailable, format!("the job {} does not run: {error}", job.name))
+                    .hint("run its file again, or DROP it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn running(snapshot: &Snapshot) -> impl Iterator<Item = &std::sync::Arc<Job>> {
+    snapshot.jobs.values().filter(|job| job.status == JobStatus::Running)
+}
+
+/// Whether a job's checkpoint covers all stored inputs.
+fn reflects(job: &Job, target: &Snapshot, now: &Snapshot, reached: &BTreeMap<ObjectId, Version>) -> Result<bool> {
+    let Some(checkpoint) = &job.checkpoint else { return Ok(false) };
+    // Live inputs are of the same pipeline and commit: they are reflected as soon as their own job reflects its inputs.
+    let payload: Payload = Payload::read(job, checkpoint)?;
+    for (table, position) in &payload.positions.tables {
+        let TablePosition::Version(position) = position else { continue };
+        let view = now.objects.get(table).is_some_and(|object| object.kind == ObjectKind::MaterializedView);
+        let upstream_runs = target.jobs.get(table).is_some_and(|job| job.status == JobStatus::Running);
+        let needed = match (view && upstream_runs, reached.get(table)) {
+            (true, None) => return Ok(false),
+            (true, Some(_)) => now.tables.get(table).map_or(0, |state| state.changed),
+            (false, _) => target.tables.get(table).map_or(0, |state| state.changed),
+        };
+        if *position < needed {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

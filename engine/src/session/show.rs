@@ -1,0 +1,139 @@
+//! SHOW, DESCRIBE and EXPLAIN: what there is, as rows of text.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use catalog::{JobKind, JobStatus, Object, ObjectKind};
+use datafusion::physical_plan::displayable;
+use datafusion::sql::sqlparser::ast;
+use storage::types::arrow_schema;
+
+use crate::error::{Error, Result};
+use crate::plan::explain::explain;
+use crate::runtime::checkpoint::Payload;
+use crate::session::adhoc::rows;
+use crate::session::{Answer, Inner, jobs, owner};
+use crate::sql::context::{Mode, stored_schema};
+use crate::sql::statement::Show;
+use crate::sql::types::sql_name;
+
+/// A table of text: names of the columns, then the rows.
+fn table(columns: &[&str], lines: Vec<Vec<Option<String>>>) -> Result<Answer> {
+    let fields: Vec<_> = columns.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+    let arrays = (0..columns.len())
+        .map(|c| Arc::new(lines.iter().map(|line| line[c].clone()).collect::<StringArray>()) as ArrayRef)
+        .collect();
+    Ok(rows(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?))
+}
+
+impl Inner {
+    /// `SHOW ...`.
+    pub async fn show(&self, show: &Show) -> Result<Answer> {
+        let snapshot = self.snapshot().await?;
+        match show {
+            Show::Tables => {
+                let wanted = |o: &&Arc<Object>| matches!(o.kind, ObjectKind::Table | ObjectKind::Connector);
+                let line = |o: &Arc<Object>| vec![Some(o.name.clone()), Some(kind(o)), Some(o.key.join(", "))];
+                table(&["name", "kind", "key"], sorted(snapshot.objects.values().filter(wanted).map(line)))
+            }
+            Show::Views => {
+                let wanted = |o: &&Arc<Object>| matches!(o.kind, ObjectKind::View | ObjectKind::MaterializedView);
+                let line = |o: &Arc<Object>| vec![Some(o.name.clone()), Some(kind(o)), Some(o.key.join(", "))];
+                table(&["name", "kind", "key"], sorted(snapshot.objects.values().filter(wanted).map(line)))
+            }
+            Show::Jobs => self.show_jobs().await,
+            Show::Create(name) => {
+                let object = self.planner(snapshot).object(name, None)?;
+                table(&["name", "statement"], vec![vec![Some(object.name.clone()), Some(object.sql.clone())]])
+            }
+            Show::Setting(name) => {
+                let value = self.settings().get(name).cloned().or_else(|| {
+                    (name == "commit_interval").then(|| format!("{:?}", self.options.commit_interval))
+                });
+                match value {
+                    Some(value) => table(&[name], vec![vec![Some(value)]]),
+                    None => Err(Error::sql(format!("there is no setting named {name}"))
+                        .hint("SHOW TABLES, SHOW VIEWS, SHOW JOBS, SHOW CREATE TABLE name, SHOW commit_interval")),
+                }
+            }
+        }
+    }
+
+    async fn show_jobs(&self) -> Result<Answer> {
+        let snapshot = self.snapshot().await?;
+        let now = self.options.clock.now_ms();
+        let mut lines = Vec::new();
+        for job in snapshot.jobs.values() {
+            let lease = self.warehouse.catalog().lease(&jobs::lease_name(job.id), now).await?;
+            let alive = lease.filter(|lease| !owner::is_dead(&lease.owner));
+            let runner = match (&alive, job.status) {
+                (Some(lease), JobStatus::Running) if lease.owner == self.owner => Some("this process".to_string()),
+                (Some(lease), JobStatus::Running) => Some(lease.owner.clone()),
+                (None, JobStatus::Running) => Some("nobody".to_string()),
+                _ => None,
+            };
+            let payload = job.checkpoint.as_ref().map(|checkpoint| Payload::read(job, checkpoint)).transpose()?;
+            let kind = match job.kind {
+                JobKind::MaterializedView => "materialized view",
+                JobKind::Insert => "insert",
+                JobKind::StatementSet => "statement set",
+            };
+            lines.push(vec![
+                Some(job.name.clone()),
+                Some(kind.into()),
+                Some(format!("{:?}", job.status).to_lowercase()),
+                runner,
+                job.checkpoint.as_ref().map(|c| c.epoch.to_string()),
+                job.checkpoint.as_ref().map(|c| c.version.to_string()),
+                payload.map(|p| p.skipped.to_string()),
+                job.error.clone(),
+            ]);
+        }
+        let columns = ["name", "kind", "status", "runner", "epoch", "version", "skipped_rows", "error"];
+        table(&columns, sorted(lines.into_iter()))
+    }
+
+    /// `DESCRIBE name`.
+    pub async fn describe(&self, name: &str) -> Result<Answer> {
+        let object = self.planner(self.snapshot().await?).object(name, None)?;
+        let schema = arrow_schema(&object)?;
+        let lines = schema.fields().iter().map(|field| {
+            let key = if object.key.contains(field.name()) { "key" } else { "" };
+            let nullable = if field.is_nullable() { "YES" } else { "NO" };
+            let cells = [field.name().as_str(), &sql_name(field.data_type()), nullable, key];
+            cells.iter().map(|cell| Some((*cell).to_string())).collect()
+        });
+        table(&["column", "type", "nullable", "key"], lines.collect())
+    }
+
+    /// `EXPLAIN` and `EXPLAIN INCREMENTAL`.
+    pub async fn explain(&self, incremental: bool, query: &ast::Query) -> Result<Answer> {
+        let planner = self.planner(self.snapshot().await?);
+        let text = if incremental {
+            let planned = planner.query(query, Mode::Continuous).await?;
+            let schema = stored_schema(&planned.logical)?;
+            explain(&planner.incremental(&planned, &schema)?)
+        } else {
+            let planned = planner.query(query, Mode::Batch).await?;
+            let physical = planned.state.create_physical_plan(&planned.logical).await?;
+            displayable(physical.as_ref()).indent(false).to_string()
+        };
+        table(&["plan"], text.lines().map(|line| vec![Some(line.to_string())]).collect())
+    }
+}
+
+fn kind(object: &Object) -> String {
+    match object.kind {
+        ObjectKind::Table => "table".into(),
+        ObjectKind::Connector => object.properties.get("connector").cloned().unwrap_or_default(),
+        ObjectKind::View => "view".into(),
+        ObjectKind::MaterializedView => "materialized view".into(),
+    }
+}
+
+fn sorted(lines: impl Iterator<Item = Vec<Option<String>>>) -> Vec<Vec<Option<String>>> {
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort();
+    lines
+}

@@ -1,0 +1,375 @@
+//! Plans queries against one catalog snapshot: names become table providers, ASTs become logical plans.
+//!
+//! The same query is planned in one of two modes. In batch mode tables can be scanned; in continuous mode they only have
+//! a schema, and `plan::build` turns the logical plan into incremental operators.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use catalog::{Object, ObjectKind, Snapshot};
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::{TableProvider, ViewTable, provider_as_source, source_as_provider};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility, cast, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as DataFusionStatement;
+use datafusion::sql::sqlparser::ast::{self, visit_relations};
+use storage::Warehouse;
+use storage::scan::DynamicTable;
+use storage::types::{arrow_schema, storable_schema};
+
+use crate::connector::{self, ConnectorTable};
+use crate::error::{Error, Position, Result};
+use crate::plan::IncrementalPlan;
+use crate::plan::build::build;
+use crate::source::batch::SourceTable;
+use crate::sql::functions;
+use crate::sql::statement::Statement;
+
+/// How a query is to be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Once, over what the tables hold at the snapshot's version.
+    Batch,
+    /// As a job.
+    Continuous,
+}
+
+/// What is needed to plan queries.
+#[derive(Clone)]
+pub struct Planner {
+    /// Where tables are.
+    pub warehouse: Arc<Warehouse>,
+    /// Which objects exist.
+    pub snapshot: Arc<Snapshot>,
+    /// Where relative paths of connectors start.
+    pub base_dir: PathBuf,
+    /// Partitions of batch plans.
+    pub partitions: usize,
+}
+
+/// A planned query.
+pub struct Planned {
+    /// The plan, not optimised.
+    pub logical: LogicalPlan,
+    /// What it was planned with.
+    pub state: SessionState,
+    /// Objects that the query names, views included.
+    pub reads: Vec<Arc<Object>>,
+}
+
+/// A table of a continuous query: it has columns and cannot be scanned.
+#[derive(Debug)]
+struct ContinuousTable {
+    object: Arc<Object>,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for ContinuousTable {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        Err(datafusion::error::DataFusionError::Internal(format!("{} is scanned in a continuous plan", self.object.name)))
+    }
+}
+
+/// The names that a query reads, with the place where each is first read. Names of its own CTEs are left out.
+pub fn relations(query: &ast::Query) -> Vec<(String, Option<Position>)> {
+    let mut own = BTreeSet::new();
+    collect_ctes(query, &mut own);
+    let mut seen: Vec<(String, Option<Position>)> = Vec::new();
+    let _ = visit_relations(query, |name| {
+        if let Some(ident) = name.0.last().and_then(|part| part.as_ident()) {
+            let text = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+            if !own.contains(&text) && !seen.iter().any(|(known, _)| *known == text) {
+                let start = ident.span.start;
+                let position = (start.line > 0).then_some(Position { line: start.line, column: start.column });
+                seen.push((text, position));
+            }
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    seen
+}
+
+fn collect_ctes(query: &ast::Query, names: &mut BTreeSet<String>) {
+    struct Ctes<'a>(&'a mut BTreeSet<String>);
+    impl ast::Visitor for Ctes<'_> {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &ast::Query) -> std::ops::ControlFlow<()> {
+            for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+                let name = &cte.alias.name;
+                self.0.insert(if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() });
+            }
+            std::ops::ControlFlow::Continue(())
+        }
+    }
+    let _ = ast::Visit::visit(query, &mut Ctes(names));
+}
+
+impl Planner {
+    fn state(&self, mode: Mode) -> Result<SessionState> {
+        let mut config = SessionConfig::new()
+            .with_target_partitions(self.partitions)
+            .with_information_schema(false)
+            .set_bool("datafusion.sql_parser.collect_spans", true)
+            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
+        config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+        let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+        if mode == Mode::Continuous {
+            // Two aggregates in place of one DISTINCT would only keep more state.
+            let rules = datafusion::optimizer::Optimizer::new().rules;
+            let rules = rules.into_iter().filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+            builder = builder.with_optimizer_rules(rules.collect());
+        }
+        let mut state = builder.build();
+        functions::register(&mut state)?;
+        self.warehouse.register(state.runtime_env());
+        Ok(state)
+    }
+
+    /// The object of that name, or an error that names the nearest.
+    pub fn object(&self, name: &str, position: Option<Position>) -> Result<Arc<Object>> {
+        if let Some(object) = self.snapshot.object(name) {
+            return Ok(object.clone());
+        }
+        let error = Error::sql(format!("there is no table or view named {name}")).at(position);
+        let nearest = crate::options::nearest(name, self.snapshot.objects.values().map(|o| o.name.as_str()));
+        Err(match nearest {
+            Some(nearest) => error.hint(format!("did you mean {nearest}?")),
+            None => error.hint("SHOW TABLES lists what there is"),
+        })
+    }
+
+    /// The connector behind a connector table.
+    pub fn connector(&self, object: &Object) -> Result<ConnectorTable> {
+        let options = object.properties.iter().filter(|(k, _)| !k.starts_with("watermark."));
+        let options: BTreeMap<_, _> = options.map(|(k, v)| (k.clone(), v.clone())).collect();
+        let schema = arrow_schema(object)?;
+        connector::create(&options, schema, self.warehouse.clock().clone(), &self.base_dir)
+            .map_err(|error| error.with("table", &object.name))
+    }
+
+    /// Plans a query.
+    pub fn query<'a>(&'a self, query: &'a ast::Query, mode: Mode) -> futures::future::BoxFuture<'a, Result<Planned>> {
+        Box::pin(async move {
+            let state = self.state(mode)?;
+            let mut reads: Vec<Arc<Object>> = Vec::new();
+            let catalog = state.config_options().catalog.clone();
+            let schema = state
+                .catalog_list()
+                .catalog(&catalog.default_catalog)
+                .and_then(|c| c.schema(&catalog.default_schema))
+                .ok_or_else(|| Error::internal("the default schema does not exist"))?;
+            for (name, position) in relations(query) {
+                let object = self.object(&name, position)?;
+                let provider = self.provider(&object, mode).await.map_err(|e| e.at(position))?;
+                schema.register_table(name, provider)?;
+                reads.push(object);
+            }
+            let statement = ast::Statement::Query(Box::new(query.clone()));
+            let statement = DataFusionStatement::Statement(Box::new(statement));
+            let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
+            if mode == Mode::Continuous {
+                refuse_volatile(&logical)?;
+            }
+            Ok(Planned { logical, state, reads })
+        })
+    }
+
+    async fn provider(&self, object: &Arc<Object>, mode: Mode) -> Result<Arc<dyn TableProvider>> {
+        match (object.kind, mode) {
+            (ObjectKind::View, _) => {
+                let query = view_query(object)?;
+                let planned = self.query(&query, mode).await?;
+                let names: Vec<_> = object.columns.iter().map(|c| c.name.clone()).collect();
+                let plan = rename(planned.logical, &names)?;
+                Ok(Arc::new(ViewTable::new(plan, Some(object.sql.clone()))))
+            }
+            (_, Mode::Continuous) => {
+                let schema = arrow_schema(object)?;
+                Ok(Arc::new(ContinuousTable { object: object.clone(), schema }))
+            }
+            (ObjectKind::Connector, Mode::Batch) => {
+                let source = self.connector(object)?.readable(&object.name)?;
+                Ok(Arc::new(SourceTable::new(source).map_err(|e| e.with("table", &object.name))?))
+            }
+            (ObjectKind::Table | ObjectKind::MaterializedView, Mode::Batch) => {
+                let state = self.snapshot.tables.get(&object.id).cloned().unwrap_or_default();
+                Ok(Arc::new(DynamicTable::new(self.warehouse.clone(), object.clone(), state)?))
+            }
+        }
+    }
+
+    /// Turns a planned query into incremental operators whose result has the given columns.
+    pub fn incremental(&self, planned: &Planned, columns: &Schema) -> Result<IncrementalPlan> {
+        let optimised = planned.state.optimize(&planned.logical).map_err(planning_error)?;
+        build(&planned.state, &optimised, &resolve, columns)
+    }
+}
+
+/// The query of a view's definition.
+pub fn view_query(object: &Object) -> Result<ast::Query> {
+    let statement = crate::sql::parse::parse(&object.sql)?.into_iter().next().map(|parsed| parsed.statement);
+    match statement {
+        Some(Statement::CreateView(view)) => Ok(view.query),
+        _ => Err(Error::new(crate::ErrorKind::Corrupt, "the catalog holds no query for a view").with("view", &object.name)),
+    }
+}
+
+fn resolve(scan: &TableScan) -> Result<Arc<Object>> {
+    let provider = source_as_provider(&scan.source)?;
+    match provider.as_any().downcast_ref::<ContinuousTable>() {
+        Some(table) => Ok(table.object.clone()),
+        None => Err(Error::sql(format!("{} cannot be read by a continuous query", scan.table_name))),
+    }
+}
+
+/// Gives a plan's columns other names; with too few or too many names it is an error.
+pub fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    if names.is_empty() || columns.iter().map(|c| &c.name).eq(names) {
+        return Ok(plan);
+    }
+    if names.len() != columns.len() {
+        return Err(Error::sql(format!("{} column names are given for {} columns", names.len(), columns.len())));
+    }
+    let renamed = columns.into_iter().zip(names).map(|(c, name)| Expr::Column(c).alias(name));
+    Ok(LogicalPlanBuilder::from(plan).project(renamed)?.build()?)
+}
+
+/// The schema in which a query's result is stored. Column names must be unique.
+pub fn stored_schema(plan: &LogicalPlan) -> Result<SchemaRef> {
+    let schema = plan.schema().as_arrow();
+    let mut names = BTreeSet::new();
+    for field in schema.fields() {
+        if !names.insert(field.name()) {
+            return Err(Error::sql(format!("two columns of the view are named {}", field.name()))
+                .hint("give one of them another name with AS"));
+        }
+    }
+    Ok(crate::plan::build::internal_schema(&*storable_schema(schema)?))
+}
+
+/// Brings a query's columns into the order and types of a table. `columns` names the targets in the query's order.
+pub fn fit_to_table(plan: LogicalPlan, table: &Object, columns: &[String]) -> Result<LogicalPlan> {
+    let schema = arrow_schema(table)?;
+    let all: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
+    let names = if columns.is_empty() { &all } else { columns };
+    let given = plan.schema().columns();
+    if given.len() != names.len() {
+        return Err(Error::sql(format!(
+            "INSERT INTO {} has {} columns, but its query gives {}",
+            table.name,
+            names.len(),
+            given.len()
+        ))
+        .hint(format!("the columns of {} are: {}", table.name, all.join(", "))));
+    }
+    if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
+        return Err(Error::sql(format!("the table {} has no column {unknown}", table.name))
+            .hint(format!("its columns are: {}", all.join(", "))));
+    }
+    let fitted = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let place = names.iter().position(|name| name == field.name());
+            let value = match place {
+                Some(place) => Expr::Column(given[place].clone()),
+                None => lit(ScalarValue::Null),
+            };
+            if let Some(place) = place {
+                let from = plan.schema().field(place).data_type();
+                if !arrow::compute::can_cast_types(from, field.data_type()) {
+                    return Err(Error::sql(format!(
+                        "a value of type {} does not fit the column {} of type {}",
+                        crate::sql::types::sql_name(from),
+                        field.name(),
+                        crate::sql::types::sql_name(field.data_type())
+                    )));
+                }
+            }
+            Ok(cast(value, field.data_type().clone()).alias(field.name()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(LogicalPlanBuilder::from(plan).project(fitted)?.build()?)
+}
+
+/// A logical plan that reads rows held in memory.
+pub fn memory_scan(name: &str, schema: SchemaRef, rows: Vec<arrow::array::RecordBatch>) -> Result<LogicalPlan> {
+    let table = datafusion::datasource::MemTable::try_new(schema, vec![rows])?;
+    Ok(LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()?)
+}
+
+/// A logical plan that reads one object.
+impl Planner {
+    /// A scan of a stored object, and the state to run it with.
+    pub async fn scan(&self, object: &Arc<Object>) -> Result<(LogicalPlan, SessionState)> {
+        let provider = self.provider(object, Mode::Batch).await?;
+        let plan = LogicalPlanBuilder::scan(object.name.as_str(), provider_as_source(provider), None)?.build()?;
+        Ok((plan, self.state(Mode::Batch)?))
+    }
+}
+
+/// The columns of a plan that are named so.
+pub fn columns_named(names: &[String]) -> Vec<Expr> {
+    names.iter().map(|name| col(format!("\"{name}\""))).collect()
+}
+
+/// Functions whose value changes by themselves would make a view wrong without any change of its input.
+fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
+    const CLOCK: [&str; 5] = ["now", "current_date", "current_time", "current_timestamp", "today"];
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(call) = e
+                    && (call.func.signature().volatility == Volatility::Volatile || CLOCK.contains(&call.func.name()))
+                {
+                    found = Some(call.func.name().to_string());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::sql(format!("{name}() is not supported in a continuous query"))
+            .hint("its value changes without any change of the input; use a column of the input, such as its event time")),
+    }
+}
+
+/// DataFusion's error with the place in the SQL, where it tells one.
+fn planning_error(error: datafusion::error::DataFusionError) -> Error {
+    let position = error
+        .diagnostic()
+        .and_then(|diagnostic| diagnostic.span)
+        .filter(|span| span.start.line > 0)
+        .map(|span| Position { line: span.start.line, column: span.start.column });
+    Error::from(error).at(position)
+}
