@@ -37,13 +37,16 @@ pub struct Setup {
     pub clock: Arc<ManualClock>,
 }
 
+/// A case at work.
+pub type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
 /// One demand on a catalog.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     /// What is demanded.
     pub name: &'static str,
     /// Tries it on an empty catalog.
-    pub run: fn(Setup) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+    pub run: fn(Setup) -> Running,
 }
 
 macro_rules! cases {

@@ -73,7 +73,11 @@ async fn is_clean(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
 
 /// Makes the file a catalog if it is empty. True if this created it.
 async fn prepare_file(conn: &mut SqliteConnection, patience: Duration) -> Result<bool, Fault> {
-    if schema::inspect(conn).await? == Kind::Catalog {
+    // In a transaction, or another process's creation might be seen half way.
+    let mut tx = conn.begin().await?;
+    let kind = schema::inspect(&mut tx).await?;
+    tx.rollback().await?;
+    if kind == Kind::Catalog {
         return Ok(false);
     }
     set_wal(conn, patience).await?;

@@ -157,3 +157,71 @@ fn explain(error: &sqlx::Error) -> (ErrorKind, &'static str) {
         _ => (Corrupt, "SQLite does not find what this format promises; restore the file from a backup"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of SQLite's with this code, as its driver would report it.
+    #[derive(Debug)]
+    struct Code(i32);
+
+    impl fmt::Display for Code {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "code {}", self.0)
+        }
+    }
+
+    impl std::error::Error for Code {}
+
+    impl sqlx::error::DatabaseError for Code {
+        fn message(&self) -> &str {
+            "told"
+        }
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.0.to_string().into())
+        }
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    fn database(code: i32) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(Code(code)))
+    }
+
+    #[test]
+    fn a_failed_commit_is_indeterminate_unless_sqlite_says_when() {
+        const IOERR_FSYNC: i32 = 1034;
+        let commit = |error| Fault::Commit(error).at(&Place::Memory, "committing");
+        assert_eq!(commit(database(IOERR_FSYNC)).kind(), ErrorKind::Indeterminate);
+        assert_eq!(commit(sqlx::Error::WorkerCrashed).kind(), ErrorKind::Indeterminate);
+        let full = commit(database(code::FULL));
+        assert_eq!(full.kind(), ErrorKind::Unavailable);
+        assert!(full.to_string().contains("disk is full"), "{full}");
+        assert_eq!(commit(database(code::BUSY)).kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn codes_are_understood_with_their_extensions() {
+        const BUSY_RECOVERY: i32 = 261;
+        const CONSTRAINT_UNIQUE: i32 = 2067;
+        assert!(Fault::from(database(BUSY_RECOVERY)).is_busy());
+        assert!(Fault::from(database(CONSTRAINT_UNIQUE)).is_constraint());
+        let at = |code| Fault::from(database(code)).at(&Place::File("some.db".into()), "reading");
+        assert_eq!(at(code::NOTADB).kind(), ErrorKind::Corrupt);
+        assert_eq!(at(code::CANTOPEN).kind(), ErrorKind::Unavailable);
+        assert_eq!(at(1).kind(), ErrorKind::Corrupt);
+        let text = at(code::CORRUPT).to_string();
+        assert!(text.contains("some.db") && text.contains("reading") && text.contains("backup"), "{text}");
+    }
+}

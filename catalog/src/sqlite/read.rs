@@ -176,9 +176,7 @@ async fn advance_segments(conn: &mut SqliteConnection, tables: &mut Tables, sinc
         // A table that was dropped since is gone from `tables`; its segments are told of as dropped.
         let Some(table) = tables.get_mut(&id) else { continue };
         let table = Arc::make_mut(table);
-        let paths: HashSet<&str> = rows.iter().map(|row| row.segment.file.path.as_str()).collect();
-        table.hot.retain(|segment| !paths.contains(segment.file.path.as_str()));
-        table.retained.retain(|segment| !paths.contains(segment.file.path.as_str()));
+        remove_known(table, &rows, since);
         for row in rows {
             table.changed = table.changed.max(row.segment.version);
             match (row.dropped, row.tiered) {
@@ -190,6 +188,16 @@ async fn advance_segments(conn: &mut SqliteConnection, tables: &mut Tables, sinc
         sort_retained(&mut table.retained);
     }
     Ok(())
+}
+
+/// Takes out of the table those of the segments that it had already at `since`.
+fn remove_known(table: &mut TableState, rows: &[SegmentRow], since: Version) {
+    let known = rows.iter().filter(|row| row.segment.version <= since);
+    let paths: HashSet<&str> = known.map(|row| row.segment.file.path.as_str()).collect();
+    if !paths.is_empty() {
+        table.hot.retain(|segment| !paths.contains(segment.file.path.as_str()));
+        table.retained.retain(|segment| !paths.contains(segment.file.path.as_str()));
+    }
 }
 
 struct SegmentRow {

@@ -222,7 +222,7 @@ pub enum Kind {
     Catalog,
 }
 
-/// Tells what the database is, without changing it. `Corrupt` if it is neither empty nor a whole catalog of this format.
+/// Tells what the database is, without changing it. The caller runs it in a transaction. `Corrupt` if it is neither empty nor a whole catalog of this format.
 pub async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> {
     let names: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_master").fetch_all(&mut *conn).await?;
     let application_id = pragma(conn, "PRAGMA application_id").await?;

@@ -2,6 +2,7 @@
 
 mod files;
 mod iceberg;
+mod processes;
 mod random;
 
 use std::path::Path;
