@@ -60,6 +60,9 @@ pub(super) async fn a_changed_table_is_noticed(s: Setup) -> Result<()> {
     s.commit_if(unchanged(), vec![add(t, "t/1")]).await?;
     assert_refused(s.commit_if(unchanged(), vec![add(t, "t/2")]).await, ErrorKind::Conflict);
     let changed = s.state(t).await?.changed;
+    let at = |version| vec![Requirement::TableUnchangedSince { table: t, version }];
+    assert_refused(s.commit_if(at(changed - 1), vec![]).await, ErrorKind::Conflict);
+    s.commit_if(at(changed), vec![]).await?;
     // Still so when the segment itself is forgotten.
     s.commit(vec![swap(t, Some("m1"), "m2", &["t/1"])]).await?;
     let last = s.commit(vec![Action::DropRetained { table: t, paths: strings(&["t/1"]) }]).await?;

@@ -166,7 +166,9 @@ async fn advance_pointers(conn: &mut SqliteConnection, tables: &mut Tables, sinc
 /// Takes over the segments that were added, tiered or dropped after `since`.
 async fn advance_segments(conn: &mut SqliteConnection, tables: &mut Tables, since: Version) -> Result<(), Fault> {
     let sql = "SELECT table_id, path, row_count, byte_count, insert_only, version, tiered, dropped FROM frazil_segments \
-               WHERE version > ?1 OR tiered > ?1 OR dropped > ?1 ORDER BY id";
+               WHERE id IN (SELECT id FROM frazil_segments WHERE version > ?1 \
+               UNION SELECT id FROM frazil_segments WHERE tiered > ?1 \
+               UNION SELECT id FROM frazil_segments WHERE dropped > ?1) ORDER BY id";
     let mut touched = BTreeMap::<ObjectId, Vec<SegmentRow>>::new();
     for row in sqlx::query(sql).bind(signed(since)).fetch_all(conn).await? {
         let row = SegmentRow::read(&row)?;
