@@ -215,7 +215,7 @@ const TABLE_NAMES: &[&str] = &[
 
 /// What a database is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// It holds nothing.
     Empty,
     /// A catalog of this format.
@@ -223,7 +223,7 @@ pub enum Kind {
 }
 
 /// Tells what the database is, without changing it. The caller runs it in a transaction. `Corrupt` if it is neither empty nor a whole catalog of this format.
-pub async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> {
+pub(super) async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> {
     let names: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_master").fetch_all(&mut *conn).await?;
     let application_id = pragma(conn, "PRAGMA application_id").await?;
     let format = pragma(conn, "PRAGMA user_version").await?;
@@ -247,7 +247,7 @@ pub async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> {
 }
 
 /// Creates every table in an empty database. The caller runs it in a transaction.
-pub async fn create(conn: &mut SqliteConnection) -> Result<(), Fault> {
+pub(super) async fn create(conn: &mut SqliteConnection) -> Result<(), Fault> {
     for statement in STATEMENTS {
         sqlx::query(statement).execute(&mut *conn).await?;
     }
