@@ -3,6 +3,8 @@
 //! The law that every operator obeys: at the end of every epoch, the sum of all changes it ever emitted equals its query
 //! over the sum of all changes it ever received. Operators know no runtime, no SQL and no threads.
 
+pub mod aggregate;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
