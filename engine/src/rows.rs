@@ -150,6 +150,11 @@ impl RowStore {
         self.columns[column].cmp(left, right)
     }
 
+    /// Orders a stored row and a row of a batch by one column, as [`RowStore::cmp`] does.
+    pub fn cmp_row(&self, column: usize, slot: u32, view: &RowView, row: usize) -> Ordering {
+        self.columns[column].cmp_row(slot, &view.columns[column], row)
+    }
+
     /// A value of one column in a form that orders by itself as [`RowStore::cmp`] orders; for ordered indexes.
     pub fn order_key(&self, column: usize, slot: u32) -> OrderKey {
         self.columns[column].order_key(slot)
@@ -165,9 +170,9 @@ impl RowStore {
         self.columns.iter().map(|column| column.gather(slots, true)).collect()
     }
 
-    /// One column of the rows in the given slots.
+    /// One column of the rows in the given slots; [`NO_SLOT`] gives NULL.
     pub fn gather_column(&self, column: usize, slots: &[u32]) -> Result<ArrayRef> {
-        self.columns[column].gather(slots, false)
+        self.columns[column].gather(slots, true)
     }
 
     /// Estimate of the memory held, in bytes.
