@@ -156,6 +156,11 @@ impl<'a> Options<'a> {
         self.spec.name
     }
 
+    /// The names of the options that the user gave.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.properties.keys().map(String::as_str).filter(|name| !name.starts_with(NOTE_PREFIX))
+    }
+
     /// Whether the user gave the option.
     pub fn given(&self, name: &str) -> bool {
         self.properties.contains_key(name)

@@ -60,6 +60,10 @@ const FILESYSTEM: &[OptionSpec] = &[
     ),
     option("csv.escape-character", CharacterOrNone, Some(""), "Inside quotes: takes the next character as it is."),
     option("csv.comment-character", CharacterOrNone, Some(""), "Lines that begin with it are left out."),
+    option("csv.ignore-parse-errors", Boolean, None, "Flink's name for `format.ignore-parse-errors`."),
+    option("json.ignore-parse-errors", Boolean, None, "Flink's name for `format.ignore-parse-errors`."),
+    option("csv.allow-comments", Boolean, None, "Flink's way to say `'csv.comment-character' = '#'`."),
+    option("csv.disable-quote-character", Boolean, None, "Flink's way to say `'csv.quote-character' = ''`."),
     option(
         "csv.null-literal",
         Text,

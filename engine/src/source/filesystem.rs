@@ -55,10 +55,10 @@ impl Filesystem {
         let format = match format_name.as_str() {
             "csv" => Format::Csv(CsvFormat::create(options, &schema)?),
             "json" => Format::Json(JsonFormat::create(options, &schema)?),
-            _ => Format::Parquet(ParquetFormat::create(&schema)?),
+            _ => Format::Parquet(ParquetFormat::default()),
         };
         let monitor_interval = options.duration("source.monitor-interval");
-        let ignore_errors = options.boolean("format.ignore-parse-errors");
+        let ignore_errors = ignores_errors(options);
         let table = Self { schema, files, format, monitor_interval, ignore_errors };
         if table.bounded() {
             table.check_files()?;
@@ -95,31 +95,29 @@ impl Filesystem {
 
 /// An option of one format means nothing for another: more likely a mistake than a wish.
 fn refuse_other_formats_options(options: &Options<'_>, format: &str) -> Result<()> {
-    let refuse = |name: &str, of: &str| {
-        Err(Error::new(
-            ErrorKind::Option,
-            format!("the option '{name}' is for the format {of}, but 'format' is '{format}'"),
-        ))
-    };
-    for name in [
-        "csv.header",
-        "csv.field-delimiter",
-        "csv.quote-character",
-        "csv.escape-character",
-        "csv.comment-character",
-        "csv.null-literal",
-    ] {
-        if format != "csv" && options.given(name) {
-            return refuse(name, "csv");
+    for name in options.names() {
+        let of = match name {
+            "source.split-size" => "json",
+            "format.ignore-parse-errors" if format == "parquet" => "csv or json",
+            name if name.starts_with("csv.") => "csv",
+            name if name.starts_with("json.") => "json",
+            _ => continue,
+        };
+        if of != format {
+            return Err(Error::new(
+                ErrorKind::Option,
+                format!("the option '{name}' is for the format {of}, but 'format' is '{format}'"),
+            ));
         }
     }
-    if format != "json" && options.given("source.split-size") {
-        return refuse("source.split-size", "json");
-    }
-    if format == "parquet" && options.given("format.ignore-parse-errors") {
-        return refuse("format.ignore-parse-errors", "csv or json");
-    }
     Ok(())
+}
+
+/// Whether malformed rows are skipped, by any of the names for it.
+fn ignores_errors(options: &Options<'_>) -> bool {
+    ["format.ignore-parse-errors", "csv.ignore-parse-errors", "json.ignore-parse-errors"]
+        .iter()
+        .any(|name| options.boolean(name))
 }
 
 impl Source for Filesystem {

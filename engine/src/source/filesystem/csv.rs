@@ -39,9 +39,11 @@ impl CsvFormat {
         let format = Self {
             header: options.boolean("csv.header"),
             delimiter: options.character("csv.field-delimiter").unwrap_or(b','),
-            quote: options.character("csv.quote-character"),
+            quote: options.character("csv.quote-character").filter(|_| !options.boolean("csv.disable-quote-character")),
             escape: options.character("csv.escape-character"),
-            comment: options.character("csv.comment-character"),
+            comment: options
+                .character("csv.comment-character")
+                .or_else(|| options.boolean("csv.allow-comments").then_some(b'#')),
             null_literal: options.text("csv.null-literal").map(|text| text.as_bytes().to_vec()),
         };
         if format.quote == Some(format.delimiter) {

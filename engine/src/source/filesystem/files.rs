@@ -124,9 +124,18 @@ impl FileSet {
             let path = path.map_err(|e| {
                 Error::new(ErrorKind::Unavailable, "cannot list files").with("path", e.path().display()).because(e)
             })?;
-            self.visit(&path, files)?;
+            if !self.is_below_hidden(&path) {
+                self.visit(&path, files)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether a wildcard (not the pattern's own words) led into a hidden directory.
+    fn is_below_hidden(&self, path: &Path) -> bool {
+        let relative = path.strip_prefix(&self.base).unwrap_or(path);
+        let asked_for = |part: &Path| Path::new(&self.pattern).iter().any(|word| word == part.as_os_str());
+        relative.iter().map(Path::new).any(|part| is_hidden(part) && !asked_for(part))
     }
 }
 
@@ -206,7 +215,7 @@ mod tests {
         assert_eq!(names(base.path(), "in/20*"), ["in/2024/c.csv"]);
         assert_eq!(names(base.path(), "in/_x.csv"), ["in/_x.csv"]);
         let absolute = base.path().join("in/a.csv").to_str().unwrap().to_string();
-        assert_eq!(names(Path::new("/elsewhere"), &absolute), [absolute.clone()]);
+        assert_eq!(names(Path::new("/elsewhere"), &absolute), std::slice::from_ref(&absolute));
         assert_eq!(names(base.path(), &format!("file://{absolute}")), [absolute]);
     }
 

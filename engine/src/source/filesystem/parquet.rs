@@ -26,10 +26,6 @@ pub(super) struct ParquetFormat {
 }
 
 impl ParquetFormat {
-    pub(super) fn create(_schema: &SchemaRef) -> Result<Self> {
-        Ok(Self::default())
-    }
-
     /// Number of row groups. Checks the file's columns against those declared.
     pub(super) fn row_groups(&self, file: &FileHandle) -> Result<usize> {
         Ok(self.footer(file)?.metadata().num_row_groups())
@@ -41,12 +37,13 @@ impl ParquetFormat {
     }
 
     fn footer(&self, file: &FileHandle) -> Result<ArrowReaderMetadata> {
-        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(footer) = footers.get(&file.name) {
+        let lock = || self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(footer) = lock().get(&file.name) {
             return Ok(footer.clone());
         }
+        // Read without the lock: others may open known files meanwhile.
         let footer = load(&file.path, &file.schema)?;
-        footers.insert(file.name.clone(), footer.clone());
+        lock().insert(file.name.clone(), footer.clone());
         Ok(footer)
     }
 

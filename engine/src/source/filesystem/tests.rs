@@ -37,14 +37,16 @@ fn text_rows(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// Rows of one split from a position, the position after every read, and what was skipped.
+/// Rows of one split, the position after every read with the number of rows until then, and what was skipped.
+type SplitRows = (Vec<String>, Vec<(usize, SplitPosition)>, u64);
+
 fn read_split(
     source: &Filesystem,
     split: &Split,
     from: SplitPosition,
     projection: &[usize],
     max_rows: usize,
-) -> Result<(Vec<String>, Vec<(usize, SplitPosition)>, u64)> {
+) -> Result<SplitRows> {
     let mut reader = source.open(split, from, projection)?;
     assert_eq!(reader.position(), from);
     let (mut rows, mut positions) = (Vec::new(), Vec::new());
@@ -143,6 +145,12 @@ fn csv_by_header_in_several_files_some_compressed() {
     let source = create(base.path(), schema, &[("path", "d"), ("format", "csv"), ("csv.header", "true")]).unwrap();
     assert_eq!(read_all(&source, &[0, 1], 10).unwrap().0, ["1|x", "2|y", "3|z", "4|w", "5|v"]);
     assert_eq!(read_all(&source, &[1], 1).unwrap().0, ["x", "y", "z", "w", "v"]);
+    // Flink's ways to say it.
+    fs::write(base.path().join("f.csv"), "#no\n1,\"\n").unwrap();
+    let flink =
+        [("csv.allow-comments", "true"), ("csv.disable-quote-character", "true"), ("path", "f.csv"), ("format", "csv")];
+    let flink = create(base.path(), source.schema(), &flink).unwrap();
+    assert_eq!(read_all(&flink, &[0, 1], 5).unwrap().0, ["1|\""]);
     check_resume(&source, &[1, 0]);
 }
 
@@ -254,6 +262,23 @@ fn malformed_rows_are_named_by_line_and_column_or_skipped() {
             check_resume(&source, &[0]);
         }
     }
+}
+
+#[test]
+fn nested_json_columns() {
+    let base = tempfile::tempdir().unwrap();
+    let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
+    let schema = schema(&[("a", list), ("t", TIME)]);
+    let text = "{\"a\":[1,2],\"t\":\"2013-01-01T10:00:00Z\"}\n{\"a\":[]}\n{\"a\":[\"x\"]}\n{\"a\":1,\n{\"t\":5}\n{\"a\":null}\n";
+    fs::write(base.path().join("a.json"), text).unwrap();
+    let source = create(base.path(), schema.clone(), &[("path", "a.json"), ("format", "json")]).unwrap();
+    let error = read_all(&source, &[0, 1], 10).unwrap_err().to_string();
+    assert!(error.contains("line: 3") && error.contains("column: a") && error.contains("[\"x\"]"), "{error}");
+    let options = [("path", "a.json"), ("format", "json"), ("json.ignore-parse-errors", "true")];
+    let source = create(base.path(), schema, &options).unwrap();
+    let (rows, skipped) = read_all(&source, &[0, 1], 10).unwrap();
+    assert_eq!(rows, ["[1, 2]|2013-01-01T10:00:00", "[]|NULL", "NULL|NULL"]);
+    assert_eq!(skipped, 3);
 }
 
 #[test]
