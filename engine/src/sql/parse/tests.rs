@@ -1,5 +1,7 @@
 //! Every form, the places of errors, round trips, and that nothing makes the parser panic.
 
+mod grammar;
+
 use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
