@@ -5,8 +5,8 @@
 //! and place. After reading, a query is checked and its window table functions become plain SQL (`prepare`).
 //!
 //! The canonical text of a statement is printed from what was understood, so white space, comments, the case of keywords and unquoted
-//! names, and the many spellings of one thing (types, option keys, the two forms of PRIMARY KEY) make no difference. `IF NOT EXISTS`,
-//! `IF EXISTS` stays for DROP only, and `OR REPLACE` are left out of definitions: they say how to create, not what.
+//! names, and the many spellings of one thing (types, option keys, the two forms of PRIMARY KEY) make no difference. `IF NOT EXISTS`
+//! and `OR REPLACE` are left out of definitions: they say how to create, not what.
 
 mod create_table;
 mod cursor;
@@ -23,9 +23,9 @@ use crate::error::{Error, Position, Result};
 use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Show, Statement};
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 15] = [
+const STATEMENTS: [&str; 14] = [
     "select", "values", "with", "create", "drop", "insert", "execute", "begin", "explain", "show", "describe", "desc",
-    "set", "flush", "table",
+    "set", "flush",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
@@ -57,7 +57,7 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         return query_statement(cursor);
     }
     match cursor.word().unwrap_or_default() {
-        "select" | "values" | "with" | "table" => query_statement(cursor),
+        "select" | "values" | "with" => query_statement(cursor),
         "create" => create(cursor),
         "drop" => drop_objects(cursor),
         "insert" => {
@@ -104,7 +104,7 @@ fn end_of_statement(cursor: &Cursor) -> Result<()> {
 /// A query ready to be planned, and its canonical text.
 fn query(cursor: &mut Cursor) -> Result<(ast::Query, String)> {
     let position = cursor.position();
-    if !matches!(cursor.word(), Some("select" | "values" | "with" | "table")) && cursor.peek() != &Token::LParen {
+    if !matches!(cursor.word(), Some("select" | "values" | "with")) && cursor.peek() != &Token::LParen {
         return Err(cursor.unexpected("a query", "SELECT ..., VALUES ... or WITH ..."));
     }
     let query = *cursor.sql(|parser| parser.parse_query())?;
@@ -296,7 +296,7 @@ fn explain(cursor: &mut Cursor) -> Result<Parsed> {
             let error = Error::sql(format!("EXPLAIN {} is not supported", option.to_uppercase()));
             return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
         }
-        "select" | "values" | "with" | "table" => query(cursor)?,
+        "select" | "values" | "with" => query(cursor)?,
         _ if cursor.peek() == &Token::LParen => query(cursor)?,
         _ => return Err(cursor.unexpected("a query, CREATE VIEW or INSERT", EXAMPLE)),
     };
@@ -354,7 +354,7 @@ fn describe(cursor: &mut Cursor) -> Result<Parsed> {
 fn set(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "SET name = 'value'";
     cursor.expect("set", EXAMPLE)?;
-    if matches!(cursor.word_at(1), Some(_)) && !cursor.accept("session") && cursor.word() == Some("local") {
+    if cursor.word_at(1).is_some() && !cursor.accept("session") && cursor.word() == Some("local") {
         let error = Error::sql("SET LOCAL is not supported: there are no transactions of several statements");
         return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
     }

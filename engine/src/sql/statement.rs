@@ -21,7 +21,6 @@ pub struct ParsedStatement {
 
 /// What to do.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "statements are few and short-lived")]
 pub enum Statement {
     /// `CREATE TABLE`, with or without connector.
     CreateTable(CreateTable),

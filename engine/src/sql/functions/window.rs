@@ -40,8 +40,12 @@ fn tumble_start(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 
 fn hop_starts(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let (slide, size, offset) = (positive(args, 1)?, positive(args, 2)?, literal(args, 3)?);
-    let times = array(args, 0)?;
-    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let starts = all_starts(array(args, 0)?.as_primitive(), slide, size, offset)?;
+    Ok(ColumnarValue::Array(Arc::new(starts)))
+}
+
+/// By row the starts of all windows that contain its time, ascending; none for NULL.
+fn all_starts(times: &TimestampMicrosecondArray, slide: i64, size: i64, offset: i64) -> Result<ListArray> {
     let per_row = usize::try_from(size / slide + 1).map_err(|error| exec_datafusion_err!("{error}"))?;
     let mut starts: Vec<i64> = Vec::with_capacity(times.len().saturating_mul(per_row.min(64)));
     let mut lengths = Vec::with_capacity(times.len());
@@ -63,7 +67,7 @@ fn hop_starts(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     }
     let offsets = OffsetBuffer::from_lengths(lengths);
     let values = TimestampMicrosecondArray::from(starts);
-    Ok(ColumnarValue::Array(Arc::new(ListArray::try_new(Arc::new(item()), offsets, Arc::new(values), None)?)))
+    Ok(ListArray::try_new(Arc::new(item()), offsets, Arc::new(values), None)?)
 }
 
 /// The greatest `offset + k * step` that is not after `time`; rounds down before 1970 too.
@@ -92,6 +96,8 @@ fn positive(args: &ScalarFunctionArgs, n: usize) -> Result<i64> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Array as _;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -111,6 +117,25 @@ mod tests {
             let start = floor(time, step, offset).unwrap();
             prop_assert!(start <= time && time < start + step);
             prop_assert_eq!((start - offset).rem_euclid(step), 0);
+        }
+
+        #[test]
+        fn hop_finds_exactly_the_windows_that_contain_the_time(
+            times in proptest::collection::vec(proptest::option::of(-200i64..200), 0..8),
+            slide in 1i64..30,
+            size in 1i64..60,
+            offset in -50i64..50,
+        ) {
+            let starts = all_starts(&TimestampMicrosecondArray::from(times.clone()), slide, size, offset).unwrap();
+            prop_assert_eq!(starts.len(), times.len());
+            for (found, time) in starts.iter().zip(times) {
+                let found: Vec<i64> = found.unwrap().as_primitive::<TimestampMicrosecondType>().values().to_vec();
+                let contains = |start: &i64| {
+                    time.is_some_and(|time| *start <= time && time < start + size) && (start - offset).rem_euclid(slide) == 0
+                };
+                let expected: Vec<i64> = (-300..300).filter(contains).collect();
+                prop_assert_eq!(found, expected);
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ fn element(cursor: &mut Cursor, elements: &mut Elements) -> Result<()> {
         cursor.accept("not enforced");
         return set_key(elements, key, position);
     }
-    let next_is_list = |cursor: &Cursor| !matches!(cursor.word_at(1), Some(_));
+    let next_is_list = |cursor: &Cursor| cursor.word_at(1).is_none();
     match cursor.word() {
         Some("foreign") if cursor.word_at(1) == Some("key") => refused("FOREIGN KEY is not supported", position),
         Some("unique") if next_is_list(cursor) => {

@@ -266,6 +266,7 @@ fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
             Token::Whitespace(_) => continue,
             Token::Word(word) if word.quote_style.is_none() => word.value = word.value.to_lowercase(),
             Token::Word(word) => word.quote_style = Some('"'),
+            Token::Number(number, _) => *number = number.to_lowercase(),
             _ => {}
         }
         tokens.push(token);

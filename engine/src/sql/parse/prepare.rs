@@ -3,7 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, TableFactor, UnaryOperator,
+    VisitMut, VisitorMut,
+};
 
 use super::refuse;
 use crate::error::{Error, Result};
@@ -64,6 +67,21 @@ fn flow(result: Result<()>) -> ControlFlow<Error> {
     }
 }
 
+/// `MOD(a, b)` as `(a) % (b)`, which works for every type of number.
+fn modulo(function: &Function) -> Option<Expr> {
+    let (true, FunctionArguments::List(list)) = (function.name.to_string() == "mod", &function.args) else {
+        return None;
+    };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] =
+        list.args.as_slice()
+    else {
+        return None;
+    };
+    let nested = |operand: &Expr| Box::new(Expr::Nested(Box::new(operand.clone())));
+    let modulo = Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
+    Some(Expr::Nested(Box::new(modulo)))
+}
+
 impl VisitorMut for Prepare {
     type Break = Error;
 
@@ -80,6 +98,11 @@ impl VisitorMut for Prepare {
         match expr {
             Expr::Cast { data_type, .. } => types::for_planner(data_type),
             Expr::TypedString(string) => types::for_planner(&mut string.data_type),
+            Expr::Function(function) => {
+                if let Some(modulo) = modulo(function) {
+                    *expr = modulo;
+                }
+            }
             _ => {}
         }
         flow(refuse::expression(expr))

@@ -1,6 +1,8 @@
 //! What the field writes and this engine does not do (yet): refused by name, at its place, instead of being misread or ignored.
 
-use datafusion::sql::sqlparser::ast::{self, Expr, Query, Select, SelectFlavor, SetExpr, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, Query, Select, SelectFlavor, SetExpr, Spanned, TableFactor, Value, ValueWithSpan,
+};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{position, unquoted};
@@ -139,7 +141,11 @@ pub(super) fn query(query: &Query) -> Result<()> {
                 let error = Error::sql("INSERT, UPDATE, DELETE and MERGE are not supported within a query");
                 return Err(error.hint("write INSERT INTO t WITH ... SELECT ...").at(position(body.span().start)));
             }
-            SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => {}
+            // The grammar behind it drops what follows the name.
+            SetExpr::Table(_) => {
+                return Err(Error::sql("TABLE name as a query is not supported").hint("write SELECT * FROM name"));
+            }
+            SetExpr::Query(_) | SetExpr::Values(_) => {}
         }
     }
     Ok(())
@@ -184,8 +190,14 @@ pub(super) fn table_factor(factor: &TableFactor) -> Result<()> {
     Err(Error::sql(message).at(position(factor.span().start)))
 }
 
-/// Refuses window functions of the old style, `GROUP BY TUMBLE(ts, INTERVAL ...)`.
+/// Refuses window functions of the old style, `GROUP BY TUMBLE(ts, INTERVAL ...)`, and placeholders other than `$1`.
 pub(super) fn expression(expression: &Expr) -> Result<()> {
+    if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) = expression
+        && name.strip_prefix('$').is_none_or(|digits| digits.parse::<u16>().is_err())
+    {
+        let error = Error::sql(format!("the placeholder {name} is not supported")).hint("write $1, $2, ...");
+        return Err(error.at(position(span.start)));
+    }
     let Expr::Function(ast::Function { name, .. }) = expression else { return Ok(()) };
     let Some(ident) = name.0.first().and_then(|part| part.as_ident()).filter(|_| name.0.len() == 1) else {
         return Ok(());

@@ -1,5 +1,7 @@
 //! Every form, the places of errors, round trips, and that nothing makes the parser panic.
 
+mod grammar;
+
 use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
@@ -180,6 +182,10 @@ fn errors_have_places_and_say_what_to_write() {
         ("EXPLAIN CREATE TABLE t (a INT)", "no plan", 1, 1),
         ("SHOW FUNCTIONS", "SHOW FUNCTIONS is not supported", 1, 6),
         ("SET a", "expected `=` or TO", 1, 6),
+        ("SELECT * FROM a WHERE x = :x", "write $1", 1, 27),
+        ("SELECT * FROM a WHERE x = ?", "write $1", 1, 27),
+        ("INSERT INTO t TABLE s", "expected a query", 1, 15),
+        ("SELECT 1 UNION TABLE s", "SELECT * FROM name", 1, 1),
         ("DESCRIBE SELECT 1", "EXPLAIN", 1, 10),
         ("SELECT TUMBLE_START(ts, INTERVAL '1' HOUR) FROM t", "window_start", 1, 8),
         ("SELECT count(*) FROM t GROUP BY\n  TUMBLE(ts, INTERVAL '1' HOUR)", "TUMBLE in an expression", 2, 3),
