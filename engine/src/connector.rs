@@ -81,3 +81,41 @@ pub fn create(
         other => Err(Error::internal(format!("the connector '{other}' is listed but not made"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use catalog::ManualClock;
+
+    use super::*;
+
+    fn table(options: &[(&str, &str)]) -> Result<ConnectorTable> {
+        let map = options.iter().map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect();
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        create(&map, schema, Arc::new(ManualClock::new(0, 0)), Path::new("."))
+    }
+
+    #[test]
+    fn every_listed_connector_can_be_made() {
+        let needs: &[(&str, &[(&str, &str)])] = &[
+            ("filesystem", &[("path", "."), ("format", "csv"), ("source.monitor-interval", "1 s")]),
+            ("nexmark", &[("table", "person")]),
+        ];
+        for connector in crate::options::CONNECTORS {
+            let more = needs.iter().find(|(name, _)| *name == connector.name).map_or(&[][..], |(_, more)| more);
+            let table = table(&[&[("connector", connector.name)], more].concat()).unwrap();
+            assert_eq!(table.connector, connector.name);
+            assert_ne!(table.source.is_some(), table.sink.is_some());
+        }
+    }
+
+    #[test]
+    fn the_wrong_direction_is_refused() {
+        let files = [("connector", "filesystem"), ("path", "."), ("format", "csv"), ("source.monitor-interval", "1 s")];
+        let error = table(&files).unwrap().writable("t").unwrap_err().to_string();
+        assert!(error.contains("t cannot be written") && error.contains("Iceberg"), "{error}");
+        let error = table(&[("connector", "blackhole")]).unwrap().readable("b").unwrap_err().to_string();
+        assert!(error.contains("b cannot be read"), "{error}");
+        assert!(table(&[("connector", "print")]).unwrap().writable("p").unwrap().open(0).is_ok());
+    }
+}

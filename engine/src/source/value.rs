@@ -155,7 +155,7 @@ struct Primitive<T: ArrowPrimitiveType, F> {
 
 impl<T: ArrowPrimitiveType, F: Fn(&str) -> Option<T::Native> + Send> TextColumn for Primitive<T, F> {
     fn append(&mut self, text: Option<&[u8]>) -> bool {
-        let value = text.map(|text| std::str::from_utf8(text).ok().and_then(|text| (self.parse)(text.trim())));
+        let value = text.map(|text| std::str::from_utf8(text.trim_ascii()).ok().and_then(&self.parse));
         self.builder.append_option(value.flatten());
         value.is_none_or(|v| v.is_some())
     }

@@ -1,4 +1,6 @@
 //! CSV files: one split per file, read record by record into typed columns, only those that are wanted.
+//!
+//! Blank lines are no records, so a table of one column cannot hold an empty or NULL value without quotes or a NULL literal.
 
 use std::io::Read as _;
 

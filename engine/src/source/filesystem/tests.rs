@@ -428,6 +428,77 @@ fn what_is_wrong_is_said_when_the_table_is_made() {
     assert!(error.unwrap_err().to_string().contains("column: a"));
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn csv_gives_back_what_was_written_from_any_position(
+        rows in prop::collection::vec((any::<i64>(), "[ -~\\n\u{e9}]{0,12}"), 1..40),
+        header in any::<bool>(),
+        compressed in any::<bool>(),
+        max_rows in 1_usize..10,
+    ) {
+        let base = tempfile::tempdir().unwrap();
+        let mut writer = ::csv::Writer::from_writer(Vec::new());
+        if header {
+            writer.write_record(["a", "b"]).unwrap();
+        }
+        for (a, b) in &rows {
+            writer.write_record([&a.to_string(), b]).unwrap();
+        }
+        let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let name = if compressed { "f.gz" } else { "f" };
+        if compressed { gzip(&base.path().join(name), &[&text]) } else { fs::write(base.path().join(name), &text).unwrap() }
+        let schema = schema(&[("a", DataType::Int64), ("b", DataType::Utf8View)]);
+        let header = if header { "true" } else { "false" };
+        let source = create(base.path(), schema, &[("path", name), ("format", "csv"), ("csv.header", header)]).unwrap();
+        let expected: Vec<_> = rows.iter().map(|(a, b)| format!("{a}|{b}")).collect();
+        prop_assert_eq!(&read_all(&source, &[0, 1], max_rows).unwrap().0, &expected);
+        check_resume(&source, &[1, 0]);
+    }
+
+    #[test]
+    fn malformed_lines_among_good_ones(
+        good in prop::collection::vec(prop::bool::weighted(0.8), 1..80),
+        size in 1_u64..400,
+        max_rows in 1_usize..20,
+        nested in any::<bool>(),
+        csv in any::<bool>(),
+    ) {
+        let base = tempfile::tempdir().unwrap();
+        let line = |(i, good): (usize, &bool)| match (*good, csv) {
+            (true, true) => format!("{i},\n"),
+            (false, true) => format!("x{i},\n"),
+            (true, false) => format!("{{\"a\":{i}}}\n"),
+            (false, false) => format!("{{\"a\":{i}\n"),
+        };
+        fs::write(base.path().join("f"), good.iter().enumerate().map(line).collect::<String>()).unwrap();
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
+        let second = if nested && !csv { list } else { DataType::Int64 };
+        let schema = schema(&[("a", DataType::Int64), ("b", second)]);
+        let size = size.to_string();
+        let mut options = vec![("path", "f"), ("format", if csv { "csv" } else { "json" })];
+        if !csv {
+            options.push(("source.split-size", &size));
+        }
+        let source = create(base.path(), schema.clone(), &options).unwrap();
+        match (read_all(&source, &[0, 1], max_rows), good.iter().position(|good| !good)) {
+            (Ok((rows, _)), None) => prop_assert_eq!(rows.len(), good.len()),
+            (Err(error), Some(first)) => {
+                let expected = format!("line: {}", first + 1);
+                prop_assert!(error.to_string().contains(&expected), "{} {}", error, expected);
+            }
+            (result, first) => prop_assert!(false, "{:?} {:?}", result, first),
+        }
+        options.push(("format.ignore-parse-errors", "true"));
+        let source = create(base.path(), schema, &options).unwrap();
+        let (rows, skipped) = read_all(&source, &[0, 1], max_rows).unwrap();
+        let expected: Vec<_> = (0..good.len()).filter(|i| good[*i]).map(|i| format!("{i}|NULL")).collect();
+        prop_assert_eq!(skipped as usize, good.len() - expected.len());
+        prop_assert_eq!(rows, expected);
+        check_resume(&source, &[0, 1]);
+    }
+}
+
 /// Prints decoding speed: `cargo test --release -- --ignored json_speed --nocapture`.
 #[test]
 #[ignore = "a measurement, not a test"]

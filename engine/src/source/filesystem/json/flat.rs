@@ -1,11 +1,10 @@
 //! Decodes objects right into typed columns, for tables without nested columns: one pass over the bytes, values that
 //! are not wanted are stepped over, and a malformed line is found where it stands.
 
-use std::collections::HashMap;
-
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter;
 use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
 
 use crate::error::Result;
 use crate::source::value::{TextColumn, text_column};
@@ -121,14 +120,17 @@ impl FlatDecoder {
         };
         match self.members.get_mut(ordinal) {
             Some(member) if member.key == key => Ok(member.column),
-            other => {
+            Some(member) => {
+                member.column = self.by_name.get(key).copied();
+                member.key.clear();
+                member.key.extend_from_slice(key);
+                Ok(member.column)
+            }
+            None => {
                 let column = self.by_name.get(key).copied();
-                let member = Member { key: key.to_vec(), column };
-                match other {
-                    Some(place) => *place = member,
-                    // Objects with more members than this are looked up each time.
-                    None if ordinal < 1024 => self.members.push(member),
-                    None => {}
+                // What stands still further behind is looked up each time.
+                if ordinal < 1024 {
+                    self.members.push(Member { key: key.to_vec(), column });
                 }
                 Ok(column)
             }
