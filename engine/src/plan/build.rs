@@ -132,7 +132,7 @@ impl Builder<'_> {
         let key = (object.kind.is_stored() && !object.key.is_empty())
             .then(|| object.key.iter().map(at).collect::<Option<Vec<_>>>())
             .flatten();
-        let watermark = object.properties.get("watermark.column").and_then(at).into_iter().collect();
+        let watermark = object.properties.get("frazil.watermark.column").and_then(at).into_iter().collect();
         let properties = Properties {
             insert_only: object.insert_only || !object.kind.is_stored(),
             key,

@@ -103,8 +103,8 @@ impl Draft {
         let schema = storable_schema(&arrow::datatypes::Schema::new(fields))?;
         let mut properties = table.options.clone();
         if let Some(watermark) = &table.watermark {
-            properties.insert("watermark.column".into(), watermark.column.clone());
-            properties.insert("watermark.expression".into(), watermark.expression.clone());
+            properties.insert("frazil.watermark.column".into(), watermark.column.clone());
+            properties.insert("frazil.watermark.expression".into(), watermark.expression.clone());
         }
         let object = Object {
             id: inner.warehouse.catalog().allocate_ids(1).await?,

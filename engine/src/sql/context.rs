@@ -3,7 +3,7 @@
 //! The same query is planned in one of two modes. In batch mode tables can be scanned; in continuous mode they only have
 //! a schema, and `plan::build` turns the logical plan into incremental operators.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -166,10 +166,8 @@ impl Planner {
 
     /// The connector behind a connector table.
     pub fn connector(&self, object: &Object) -> Result<ConnectorTable> {
-        let options = object.properties.iter().filter(|(k, _)| !k.starts_with("watermark."));
-        let options: BTreeMap<_, _> = options.map(|(k, v)| (k.clone(), v.clone())).collect();
         let schema = arrow_schema(object)?;
-        connector::create(&options, schema, self.warehouse.clock().clone(), &self.base_dir)
+        connector::create(&object.properties, schema, self.warehouse.clock().clone(), &self.base_dir)
             .map_err(|error| error.with("table", &object.name))
     }
 
