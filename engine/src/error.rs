@@ -162,3 +162,17 @@ impl From<catalog::Error> for Error {
         Self::new(kind, error.to_string())
     }
 }
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        use storage::ErrorKind as S;
+        let kind = match error.kind() {
+            S::Conflict => ErrorKind::Conflict,
+            S::Corrupt => ErrorKind::Corrupt,
+            S::Invalid | S::Unsupported => ErrorKind::Sql,
+            S::Internal => ErrorKind::Internal,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

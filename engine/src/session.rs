@@ -102,7 +102,8 @@ const SETTINGS: [(&str, &str); 1] =
 impl Engine {
     /// Opens (or creates) a warehouse. Must be called within a tokio runtime.
     pub async fn open(options: EngineOptions) -> Result<Self> {
-        let warehouse = Warehouse::open(&options.warehouse, options.clock.clone()).await?;
+        let catalog = catalog::SqliteCatalog::open(&PathBuf::from(&options.warehouse).join("catalog.db"), catalog::SqliteOptions::default()).await?;
+        let warehouse = Warehouse::local(&PathBuf::from(&options.warehouse), Arc::new(catalog), options.clock.clone())?;
         if options.parallelism == 0 || options.parallelism > crate::hash::VNODES {
             return Err(Error::new(ErrorKind::Option, format!("parallelism must be 1 to {}", crate::hash::VNODES)));
         }
@@ -148,7 +149,7 @@ impl Engine {
             draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished)
         };
         let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
-        self.inner.start_jobs_soon(&jobs).await
+        self.inner.start_jobs(&jobs).await
     }
 
     /// Waits until every job of this process has read its bounded inputs to the end and is committed (never, for unbounded ones), or until one fails.
@@ -167,12 +168,15 @@ impl Engine {
     pub async fn shutdown(&self) -> Result<()> {
         let pipelines = std::mem::take(&mut *self.inner.pipelines.lock().await);
         let mut first = Ok(());
+        let snapshot = self.inner.snapshot().await?;
+        let jobs = pipelines.iter().flat_map(|p| p.jobs()).filter_map(|id| snapshot.jobs.get(id));
+        let targets: Vec<_> = jobs.flat_map(|job| job.targets.clone()).collect();
         for pipeline in pipelines {
             if !pipeline.phase().is_over() {
                 first = first.and(pipeline.stop().await);
             }
         }
-        first.and(self.inner.maintenance.finish().await)
+        first.and(self.inner.maintenance.finish(&targets).await)
     }
 
     /// The newest version of the warehouse's catalog.
@@ -229,14 +233,19 @@ impl Inner {
         match &parsed.statement {
             Statement::Query(query) => self.query(query).await,
             Statement::CreateTable(table) => {
-                self.create(|draft| Box::pin(draft.create_table(self, parsed, table))).await?;
+                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                draft.create_table(self, parsed, table).await?;
+                self.commit_and_start(&draft).await?;
                 done("CREATE TABLE")
             }
             Statement::CreateView(view) => {
                 if view.materialized {
                     self.resume_orphans().await?;
                 }
-                self.create(|draft| Box::pin(draft.create_view(self, parsed, view))).await?;
+                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                if draft.create_view(self, parsed, view).await? {
+                    self.commit_and_start(&draft).await?;
+                }
                 done(if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" })
             }
             Statement::Drop(drop) => {
@@ -270,26 +279,17 @@ impl Inner {
         }
     }
 
-    /// Commits one definition and starts the job that it stands for.
-    async fn create<'a>(
-        &'a self,
-        define: impl for<'d> FnOnce(&'d mut Draft) -> futures::future::BoxFuture<'d, Result<bool>>,
-    ) -> Result<()> {
-        let snapshot = self.snapshot().await?;
-        let mut draft = Draft::new(&snapshot, Existing::Refuse);
-        if define(&mut draft).await? {
-            self.commit(&draft).await?;
-            self.start_jobs(&draft.jobs).await?;
-        }
-        Ok(())
+    /// Commits definitions and starts the jobs that they stand for.
+    async fn commit_and_start(&self, draft: &Draft) -> Result<()> {
+        self.commit(draft).await?;
+        self.start_jobs(&draft.jobs).await
     }
 
     async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert]) -> Result<Answer> {
         let snapshot = self.snapshot().await?;
         let mut draft = Draft::new(&snapshot, Existing::Refuse);
         draft.create_insert_job(self, parsed, inserts).await?;
-        self.commit(&draft).await?;
-        self.start_jobs(&draft.jobs).await?;
+        self.commit_and_start(&draft).await?;
         let names: Vec<_> = draft.jobs.iter().filter_map(|id| draft.snapshot.jobs.get(id)).map(|j| j.name.clone()).collect();
         Ok(Answer::Done(format!("CREATE JOB {}", names.join(", "))))
     }

@@ -24,7 +24,7 @@ use super::{Distribution, IncrementalPlan, Kind, Node, Properties};
 use crate::error::{Error, Result};
 use crate::operator::aggregate::{AggregateCall, AggregateFunction, AggregateSpec};
 use crate::operator::join::{JoinKind, JoinSpec};
-use crate::operator::top_n::TopNSpec;
+use crate::operator::top_n::{Rank, TopNSpec};
 
 /// Finds the object behind a table scan of the logical plan.
 pub type Resolve<'a> = &'a dyn Fn(&TableScan) -> Result<Arc<Object>>;
@@ -302,9 +302,8 @@ impl Builder<'_> {
             group.push(columns.add(expr, self.schema(input))?);
         }
         let mut calls = Vec::new();
-        for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
-            let call_type = output.field(group.len() + i).data_type().clone();
-            calls.push(self.aggregate_call(expr, input, input_schema, &mut columns, call_type)?);
+        for expr in &aggregate.aggr_expr {
+            calls.push(self.aggregate_call(expr, input, input_schema, &mut columns)?);
         }
         let input = self.columns_below(input, columns);
         self.push_aggregate(input, group, calls, output)
@@ -316,7 +315,6 @@ impl Builder<'_> {
         input: usize,
         input_schema: &DFSchema,
         columns: &mut Columns,
-        output: DataType,
     ) -> Result<AggregateCall> {
         let expr = expr.clone().unalias_nested().data;
         let Expr::AggregateFunction(AggregateExpr { func, params }) = &expr else {
@@ -352,7 +350,7 @@ impl Builder<'_> {
             }
             None => None,
         };
-        Ok(AggregateCall { function, distinct: *distinct, argument, filter, output })
+        Ok(AggregateCall { function, distinct: *distinct, argument, filter })
     }
 
     /// Adds the projection that computes `columns`, unless the input has just these.
@@ -374,6 +372,7 @@ impl Builder<'_> {
             JoinType::Full => JoinKind::Full,
             JoinType::LeftSemi => JoinKind::Semi,
             JoinType::LeftAnti if !join.null_aware => JoinKind::Anti,
+            JoinType::LeftMark => JoinKind::Mark,
             JoinType::LeftAnti => return Err(unsupported("NOT IN").hint("use NOT EXISTS with a comparison")),
             other => return Err(unsupported(&format!("a {other} join"))),
         };
@@ -399,7 +398,9 @@ impl Builder<'_> {
             None => None,
         };
         let mut output: Vec<usize> = (0..left_width).collect();
-        if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+        if kind == JoinKind::Mark {
+            output.push(both);
+        } else if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
             output.extend((0..right_width).map(|c| c + both));
         }
         let null_equals_null = join.null_equality == NullEquality::NullEqualsNull;
@@ -562,7 +563,7 @@ impl Builder<'_> {
             order,
             offset,
             limit,
-            rank: rank.is_some(),
+            rank: if rank.is_some() { Rank::RowNumber } else { Rank::None },
             output: output.clone(),
             insert_only: properties.insert_only,
         };
@@ -747,7 +748,7 @@ fn join_properties(
         || right.key.as_ref().and_then(|key| key.iter().map(|c| at(*c + right_offset)).collect::<Option<Vec<_>>>());
     let both = || left_key().zip(right_key()).map(|(l, r)| [l, r].concat());
     let key = match kind {
-        JoinKind::Semi | JoinKind::Anti => left_key(),
+        JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => left_key(),
         JoinKind::Inner if right_unique => left_key(),
         JoinKind::Inner if left_unique => right_key(),
         JoinKind::Left if right_unique => left_key(),
@@ -771,7 +772,7 @@ fn join_properties(
         (_, on) => side(on.iter().map(|p| p.0).collect(), 0),
     };
     let watermark = match kind {
-        JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti => {
+        JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
             left.watermark.iter().filter_map(|c| at(*c)).collect()
         }
         _ => vec![],

@@ -146,7 +146,7 @@ impl Committer {
         for part in self.flow.jobs.iter().flat_map(|job| &job.parts) {
             let object = part.target.object();
             if let Some(changes) = outputs.get(&object.id) {
-                let segment = write_segment(&self.warehouse, object, changes).await?;
+                let segment = write_segment(&self.warehouse, object, changes, false).await?;
                 actions.push(Action::AddSegments { table: object.id, segments: vec![segment] });
             }
         }

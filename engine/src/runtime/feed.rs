@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use catalog::{JobStatus, ObjectId, ObjectKind, Snapshot, Version};
 use futures::StreamExt;
+use futures::stream::BoxStream;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use storage::Warehouse;
 use storage::scan::{DynamicTable, changes_since};
 use tokio::sync::{Notify, mpsc, watch};
@@ -126,8 +128,9 @@ pub async fn run(
         match group.from {
             None => backfill(&warehouse, &start, group, &stage, &events).await?,
             Some(from) => {
-                let changes = changes(&warehouse, &start, group.table, from).await?;
-                for (_, changes) in changes {
+                let mut versions = changes(&warehouse, &start, group.table, from)?;
+                while let Some(version) = versions.next().await {
+                    let (_, changes) = version?;
                     stage.room().await;
                     stage.push(vec![(&group.nodes, changes)], None);
                     let _ = events.send(Event::InputReady);
@@ -154,7 +157,9 @@ pub async fn run(
         snapshot = warehouse.catalog().snapshot(None).await?;
         let mut read = Vec::new();
         for group in groups.iter().filter(|group| !group.watching.is_empty()) {
-            for (_, changes) in changes(&warehouse, &snapshot, group.table, through).await? {
+            let mut versions = changes(&warehouse, &snapshot, group.table, through)?;
+            while let Some(version) = versions.next().await {
+                let (_, changes) = version?;
                 read.push((group.watching.as_slice(), changes));
             }
         }
@@ -179,17 +184,17 @@ fn can_change(snapshot: &Snapshot, table: ObjectId) -> bool {
 }
 
 /// The changes after `from` that the snapshot contains, by version.
-async fn changes(
+fn changes(
     warehouse: &Arc<Warehouse>,
     snapshot: &Snapshot,
     table: ObjectId,
     from: Version,
-) -> Result<Vec<(Version, Vec<Changes>)>> {
+) -> Result<BoxStream<'static, storage::error::Result<(Version, Vec<Changes>)>>> {
     let (Some(object), Some(state)) = (snapshot.objects.get(&table), snapshot.tables.get(&table)) else {
         return Err(Error::sql("a table that a running job reads was dropped").with("table", table));
     };
     if state.changed <= from {
-        return Ok(vec![]);
+        return Ok(futures::stream::empty().boxed());
     }
     if from < state.changelog_from {
         return Err(Error::new(ErrorKind::Conflict, "the changes that a job has still to read are gone")
@@ -198,7 +203,7 @@ async fn changes(
             .with("kept from version", state.changelog_from)
             .hint("the job was away for longer than changelogs are kept: drop it and create it again"));
     }
-    Ok(changes_since(warehouse, object, state, from).await?)
+    Ok(changes_since(warehouse.clone(), object, state, from)?)
 }
 
 async fn backfill(
@@ -212,7 +217,8 @@ async fn backfill(
         return Ok(());
     };
     let table = DynamicTable::new(warehouse.clone(), object.clone(), state.clone())?;
-    let mut rows = table.stream().await?;
+    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    let mut rows = session.read_table(Arc::new(table))?.execute_stream().await?;
     while let Some(batch) = rows.next().await {
         stage.room().await;
         stage.push(vec![(&group.nodes, vec![Changes::inserts(batch?)])], None);

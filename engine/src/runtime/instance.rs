@@ -54,7 +54,7 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
     let output = node.schema.clone();
     let made = match &node.role {
         Role::Upsert { key } => {
-            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone() })?;
+            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order: None })?;
             let info = operator.info();
             observed(operator, info, node, flow)
         }
@@ -72,7 +72,7 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
         }
         Role::Operator(Kind::Aggregate(spec)) => {
             let operator = Aggregate::new(spec.clone(), slot == 0)?;
-            let info = operator.info();
+            let info = operator.info().clone();
             observed(operator, info, node, flow)
         }
         Role::Operator(Kind::Join(spec)) => {
@@ -145,7 +145,7 @@ impl Instance {
             Self::Operator(operator) => operator.on_changes(input, changes, out)?,
             Self::Table { writer, metrics, .. } => {
                 metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
-                writer.write(changes)?;
+                writer.on_changes(changes)?;
             }
             Self::Sink { pending, metrics, .. } => {
                 metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
@@ -160,7 +160,8 @@ impl Instance {
         match self {
             Self::Operator(operator) => operator.close_epoch(epoch, out),
             Self::Sink { sink, pending, .. } if !pending.is_empty() => sink.write(epoch, &std::mem::take(pending)),
-            Self::Pass | Self::Project(_) | Self::Table { .. } | Self::Sink { .. } => Ok(()),
+            Self::Table { writer, .. } => writer.close_epoch(epoch),
+            Self::Pass | Self::Project(_) | Self::Sink { .. } => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@ use catalog::{JobStatus, Lease, ObjectId, Snapshot, Version};
 use crossbeam_channel::Sender;
 use storage::Warehouse;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, OperatorInfo};

@@ -39,7 +39,7 @@ impl QueryThreads {
     pub async fn run(&self, state: SessionState, logical: LogicalPlan) -> Result<SendableRecordBatchStream> {
         let runtime = self.runtime.as_ref().ok_or_else(|| Error::internal("the threads for queries are gone"))?;
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let (planned, plan) = tokio::sync::oneshot::channel();
+        let (planned, plan) = tokio::sync::oneshot::channel::<datafusion::error::Result<_>>();
         runtime.spawn(async move {
             let started = async {
                 let physical = state.create_physical_plan(&logical).await?;

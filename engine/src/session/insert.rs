@@ -90,7 +90,7 @@ impl Inner {
                         (changes, vec![Requirement::TableUnchangedSince { table: table.id, version }])
                     }
                 };
-                let segment = write_segment(&self.warehouse, &table, &changes).await?;
+                let segment = write_segment(&self.warehouse, &table, &changes, false).await?;
                 let add = Action::AddSegments { table: table.id, segments: vec![segment] };
                 transact(&self.warehouse, requires, vec![add]).await?;
                 let _ = self.changed.send(table.id);
@@ -112,8 +112,8 @@ impl Inner {
             .into_iter()
             .map(|old| Ok(Changes::inserts(RecordBatch::try_new(rows.schema(), old.columns().to_vec())?).negated()))
             .collect::<Result<_>>()?;
-        changes.push(Changes::inserts(rows));
-        let changes = crate::change::consolidate(&changes)?;
+        changes.push(Changes::inserts(rows.clone()));
+        let changes = crate::change::consolidate(&rows.schema(), &changes)?;
         Ok(vec![changes])
     }
 }

@@ -81,6 +81,8 @@ impl Inner {
         for group in groups(jobs.collect()) {
             let pipeline = Arc::new(self.start_pipeline(&snapshot, group, leases).await?);
             pipelines.push(pipeline.clone());
+            let mut metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            metrics.push((pipeline.clone(), pipeline.metrics().clone()));
             new.push(pipeline);
         }
         Ok(new)
