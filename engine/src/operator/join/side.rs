@@ -255,6 +255,7 @@ impl Side {
 
     /// Forgets touched rows whose weight is what it was; keys of rows that were never there go to `loose`.
     pub(super) fn settle(&mut self, loose: &mut Vec<u32>) {
+        self.ledger.start();
         let mut touched = std::mem::take(&mut self.touched);
         touched.retain(|(slot, before)| {
             let record = &mut self.slots[*slot as usize];

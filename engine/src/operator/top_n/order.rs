@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::compute::kernels::cmp;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::rows::{NO_SLOT, RowStore};
@@ -30,8 +30,7 @@ impl RowOrder {
         let ascending = SortOptions { descending: false, nulls_first: false };
         let by = order.iter().copied().chain(others.map(|column| (column, ascending))).collect();
         let first = order.first().map(|(column, _)| schema.field(*column).data_type());
-        // Floats order -0.0 and NaN otherwise there; nested values not at all.
-        let comparable = first.is_some_and(|first| !first.is_floating() && !first.is_nested() && !first.is_null());
+        let comparable = first.is_some_and(kernels_agree);
         Ok(Self { by, asked: order.len(), comparable })
     }
 
@@ -74,5 +73,15 @@ impl RowOrder {
         // NULL in either is left to the full comparison.
         let surely = |row: usize| than[row] != NO_SLOT && after.is_valid(row) && after.value(row);
         Ok(Some((0..values.len()).map(surely).collect()))
+    }
+}
+
+/// Whether Arrow's comparison kernels order values of a type as the row store does. Floats they order by their bits
+/// (-0.0 before 0.0), and nested values not at all.
+fn kernels_agree(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(_) | DataType::Dictionary(..) => false,
+        DataType::Boolean | DataType::Decimal128(..) => true,
+        other => other.is_integer() || other.is_temporal() || other.is_string() || other.is_binary(),
     }
 }
