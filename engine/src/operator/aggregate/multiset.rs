@@ -152,6 +152,12 @@ impl Multiset {
         Ok(deltas)
     }
 
+    /// Whether the values of a group are kept in order.
+    #[cfg(test)]
+    pub(super) fn is_ordered(&self, group: u32) -> bool {
+        self.ordered.contains_key(&group)
+    }
+
     /// The epoch is over: frees values that are gone.
     pub(super) fn settle(&mut self) {
         for entry in std::mem::take(&mut self.zeroed) {
