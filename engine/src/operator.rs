@@ -3,6 +3,7 @@
 //! The law that every operator obeys: at the end of every epoch, the sum of all changes it ever emitted equals its query
 //! over the sum of all changes it ever received. Operators know no runtime, no SQL and no threads.
 
+pub mod aggregate;
 pub mod check;
 pub mod join;
 #[cfg(test)]

@@ -29,6 +29,39 @@ pub enum OrderKey {
     Null,
 }
 
+impl OrderKey {
+    /// Of an integer held as a signed one of `width` bits.
+    fn int(value: i64, width: u32, unsigned: bool) -> Self {
+        let bits = value as u64 & (u64::MAX >> (64 - width));
+        Self::Int(if unsigned { i128::from(bits) } else { i128::from(value) })
+    }
+
+    /// Bits that order as unsigned integers the way the numbers order; zeros alike, every NaN alike and last.
+    fn float(value: f64) -> Self {
+        let value = if value.is_nan() { f64::NAN.abs() } else { value + 0.0 };
+        let bits = value.to_bits();
+        Self::Float(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 })
+    }
+}
+
+impl Values {
+    fn order_key(&self, row: usize, unsigned: bool) -> OrderKey {
+        match self {
+            Values::Null => OrderKey::Null,
+            Values::Bool(seen) => OrderKey::Int(i128::from(seen.value(row))),
+            Values::I8(seen) => OrderKey::int(i64::from(seen[row]), 8, unsigned),
+            Values::I16(seen) => OrderKey::int(i64::from(seen[row]), 16, unsigned),
+            Values::I32(seen) => OrderKey::int(i64::from(seen[row]), 32, unsigned),
+            Values::I64(seen) => OrderKey::int(seen[row], 64, unsigned),
+            Values::I128(seen) => OrderKey::Int(seen[row]),
+            Values::F32(seen) => OrderKey::float(f64::from(seen[row])),
+            Values::F64(seen) => OrderKey::float(seen[row]),
+            Values::Text(seen) => OrderKey::Bytes(seen.get(row, &mut [0; 16]).into()),
+            Values::Encoded(seen) => OrderKey::Bytes(seen.row(row).as_ref().into()),
+        }
+    }
+}
+
 /// Values and validity of one column; slots are positions.
 #[derive(Debug)]
 pub(super) struct Column {
@@ -306,26 +339,33 @@ impl Column {
         }
     }
 
+    pub(super) fn cmp_row(&self, slot: u32, view: &ColumnView, row: usize) -> Ordering {
+        match (self.is_null(slot), view.is_null(row)) {
+            (false, false) => {}
+            (own, other) => return own.cmp(&other),
+        }
+        match (&self.data, &view.values) {
+            (Data::Text(own), Values::Text(seen)) => own.get(slot).cmp(seen.get(row, &mut [0; 16])),
+            (Data::Encoded(own), Values::Encoded(seen)) => own.bytes.get(slot).cmp(seen.row(row).as_ref()),
+            (_, values) => self.order_key(slot).cmp(&values.order_key(row, self.unsigned)),
+        }
+    }
+
     pub(super) fn order_key(&self, slot: u32) -> OrderKey {
         if self.is_null(slot) {
             return OrderKey::Null;
         }
         let at = slot as usize;
-        let float = |value: f64| OrderKey::Float(float_order(value));
-        let unsigned = self.unsigned;
-        let int = |signed: i64, mask: u64| {
-            OrderKey::Int(if unsigned { i128::from(signed as u64 & mask) } else { i128::from(signed) })
-        };
         match &self.data {
             Data::Null => OrderKey::Null,
             Data::Bool(own) => OrderKey::Int(i128::from(own[at])),
-            Data::I8(own) => int(i64::from(own[at]), u64::from(u8::MAX)),
-            Data::I16(own) => int(i64::from(own[at]), u64::from(u16::MAX)),
-            Data::I32(own) => int(i64::from(own[at]), u64::from(u32::MAX)),
-            Data::I64(own) => int(own[at], u64::MAX),
+            Data::I8(own) => OrderKey::int(i64::from(own[at]), 8, self.unsigned),
+            Data::I16(own) => OrderKey::int(i64::from(own[at]), 16, self.unsigned),
+            Data::I32(own) => OrderKey::int(i64::from(own[at]), 32, self.unsigned),
+            Data::I64(own) => OrderKey::int(own[at], 64, self.unsigned),
             Data::I128(own) => OrderKey::Int(own[at]),
-            Data::F32(own) => float(f64::from(own[at])),
-            Data::F64(own) => float(own[at]),
+            Data::F32(own) => OrderKey::float(f64::from(own[at])),
+            Data::F64(own) => OrderKey::float(own[at]),
             Data::Text(own) => OrderKey::Bytes(own.get(slot).into()),
             Data::Encoded(own) => OrderKey::Bytes(own.bytes.get(slot).into()),
         }
@@ -366,13 +406,6 @@ impl Column {
 
 fn size_of_val_of<T>(_: &[T]) -> usize {
     size_of::<T>()
-}
-
-/// Bits that order as unsigned integers the way the numbers order; zeros alike, every NaN alike and last.
-fn float_order(value: f64) -> u64 {
-    let value = if value.is_nan() { f64::NAN.abs() } else { value + 0.0 };
-    let bits = value.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
 fn primitive<T: ArrowNativeType>(data_type: &DataType, values: Vec<T>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {

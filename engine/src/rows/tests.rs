@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
-    LargeBinaryArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray, TimestampMillisecondArray,
-    UInt8Array, UInt32Array,
+    Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMillisecondArray, UInt8Array, UInt32Array,
 };
-use arrow::compute::take;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::hash::hash_columns;
 
 /// A batch of many types, a function of the seeds; equal seeds give equal rows.
 fn sample(seeds: &[u8]) -> RecordBatch {
-    let some = |seed: &u8| seed % 7 != 0;
+    let some = |seed: &u8| !seed.is_multiple_of(7);
     let text = |seed: &u8| some(seed).then(|| format!("{seed}{}", "long ".repeat(usize::from(seed % 16))));
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>(
         seeds.iter().map(|s| some(s).then(|| (0..s % 4).map(|i| (i != 2).then_some(i32::from(*s))))),
@@ -57,6 +57,19 @@ fn sample(seeds: &[u8]) -> RecordBatch {
             ),
         ),
         ("list", Arc::new(list)),
+        (
+            "f16",
+            cast(&seeds.iter().map(|s| some(s).then_some(f32::from(*s))).collect::<Float32Array>(), &DataType::Float16)
+                .unwrap(),
+        ),
+        (
+            "uuid",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_iter(seeds.iter().map(|s| [*s; 16]).chain([[0; 16]]))
+                    .unwrap()
+                    .slice(0, seeds.len()),
+            ),
+        ),
         ("null", Arc::new(NullArray::new(seeds.len()))),
     ];
     let fields: Vec<Field> = columns.iter().map(|(name, a)| Field::new(*name, a.data_type().clone(), true)).collect();
@@ -198,9 +211,11 @@ fn order_is_sql_order() {
         let view = store.view(&[array]).unwrap();
         let mut slots = Vec::new();
         store.append(&view, &[0, 1, 2, 3, 4, 5, 6], &mut slots);
+        let view = &view;
         for (i, left) in slots.iter().enumerate() {
             for (j, right) in slots.iter().enumerate() {
                 assert_eq!(store.cmp(0, *left, *right), i.cmp(&j));
+                assert_eq!(store.cmp_row(0, *left, view, j), i.cmp(&j));
                 assert_eq!(store.order_key(0, *left).cmp(&store.order_key(0, *right)), i.cmp(&j));
             }
         }
