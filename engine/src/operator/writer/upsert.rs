@@ -191,6 +191,9 @@ impl Operator for UpsertNormalize {
     }
 
     fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         let epoch = consolidate(&self.spec.schema, &std::mem::take(&mut self.pending))?;
         if epoch.is_empty() {
             return Ok(());
