@@ -14,6 +14,7 @@ pub mod unnest;
 pub mod writer;
 
 mod columns;
+mod ledger;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

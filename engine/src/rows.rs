@@ -81,15 +81,13 @@ impl RowStore {
         Ok(RowView { columns })
     }
 
-    /// One hash per row of a view of `columns`, for use in memory only: columns that [`crate::hash::hash_columns`]
-    /// knows are hashed by it, nested ones by their encoded bytes. Not for vnodes.
+    /// One hash per row of a view of `columns`, for use in memory only and not for vnodes: columns of the common types
+    /// are hashed by [`hash_columns`], all others, which that one may not know, by their encoded bytes.
     pub fn hash(&self, columns: &[ArrayRef], view: &RowView, rows: usize, hashes: &mut Vec<u64>) -> Result<()> {
-        let nested = |column: &ArrayRef| column.data_type().is_nested();
-        let flat: Vec<ArrayRef> = columns.iter().filter(|column| !nested(column)).cloned().collect();
-        hash_columns(&flat, rows, hashes)?;
-        for (column, _) in view.columns.iter().zip(columns).filter(|(_, array)| nested(array)) {
-            column.hash_encoded(hashes);
-        }
+        let known = columns.iter().zip(&view.columns).filter(|(_, values)| !values.is_encoded());
+        let known: Vec<ArrayRef> = known.map(|(column, _)| column.clone()).collect();
+        hash_columns(&known, rows, hashes)?;
+        view.columns.iter().for_each(|values| values.hash_encoded(hashes));
         Ok(())
     }
 

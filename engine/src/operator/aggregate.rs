@@ -193,7 +193,9 @@ impl Aggregate {
                     return Err(refuse(&format!("an extremum of {from}")));
                 }
                 if !self.spec.insert_only {
-                    return Ok(Call::End { multiset: self.multiset(source, from)?, end });
+                    let multiset = self.multiset(source, from)?;
+                    self.multisets[multiset].0.want(end);
+                    return Ok(Call::End { multiset, end });
                 }
                 return Ok(Call::Own { accumulator: extremum(end, from)?, source, distinct: None });
             }

@@ -335,7 +335,7 @@ impl Join {
     /// Forgets rows that are gone, and keys that nobody has any more.
     fn retire(&mut self) {
         let mut loose = Vec::new();
-        self.sides.iter_mut().for_each(|side| side.retire(&self.keys, &mut loose));
+        self.sides.iter_mut().for_each(|side| side.retire(&mut loose));
         self.free_keys(loose);
     }
 
@@ -391,12 +391,12 @@ impl Operator for Join {
         let keys = self.layout.key_columns(input, changes.rows());
         self.number_keys(&keys, changes.len())?;
         let rest = self.layout.rest_columns(input, changes.rows());
-        self.sides[input].apply(&rest, &self.key_slots, &changes)
+        self.sides[input].apply(&rest, &self.key_slots, &self.keys, &changes)
     }
 
     fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
         let mut loose = Vec::new();
-        self.sides.iter_mut().for_each(|side| side.settle(&self.keys, &mut loose));
+        self.sides.iter_mut().for_each(|side| side.settle(&mut loose));
         let mut emitted = Vec::new();
         self.visit_pairs(&mut emitted)?;
         for side in [0, 1] {
@@ -424,10 +424,10 @@ impl Operator for Join {
             return Err(Error::internal("a join has two state tables").with("table", table));
         }
         let mut loose = Vec::new();
-        let alive = self.sides[table].restore_deleted(&self.keys, delta, &mut loose)?;
+        let alive = self.sides[table].restore_deleted(delta, &mut loose)?;
         let keys = self.sides[table].restored_keys(&alive);
         self.number_keys(&keys, alive.rows.num_rows())?;
-        self.sides[table].restore(&alive, &self.key_slots)?;
+        self.sides[table].restore(&alive, &self.key_slots, &self.keys)?;
         self.free_keys(loose);
         Ok(())
     }

@@ -26,6 +26,7 @@ pub use value::{Row, Value, ZSet, add, add_all, batch_of, rows_of};
 
 use crate::change::Changes;
 use crate::hash;
+use crate::operator::check::Checked;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 
 /// What the oracle may look at.
@@ -239,7 +240,9 @@ impl<'a> Run<'a> {
 
     /// Replaces all instances by fresh ones that own the state's vnodes.
     fn start(&mut self, instances: usize, fold: bool) -> Outcome<()> {
-        self.instances = (0..instances).map(|_| (self.law.make)().0).collect();
+        let schemas = self.law.inputs.iter().map(|input| input.schema.clone()).collect::<Vec<_>>();
+        let fresh = |_| Box::new(Checked::new((self.law.make)().0, self.info.clone(), schemas.clone()));
+        self.instances = (0..instances).map(|index| fresh(index) as Box<dyn Operator>).collect();
         let deltas = if fold { self.fold() } else { self.saved.clone() };
         for delta in deltas {
             for (index, instance) in self.instances.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! From a key to its slot: a hash table of slot numbers over a row store that holds the keys.
 //!
-//! The table holds only slots; the full hash of every key is kept beside, for growing, for cheap inequality and for the
-//! vnode of a row at a checkpoint.
+//! The table holds slots and half of their hashes, so that looking for a key that is not there touches the table only,
+//! and growing it nothing else either. The full hash of every key is kept beside, for its vnode at a checkpoint.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Schema;
@@ -16,14 +16,21 @@ use crate::error::Result;
 pub struct KeyIndex {
     keys: RowStore,
     hashes: Vec<u64>,
-    table: HashTable<u32>,
+    table: HashTable<Place>,
 }
 
-/// What the table is addressed by. Its tag is the highest 7 bits, which are nearly constant in an instance that
-/// owns few vnodes: fold others into them.
+/// An element of the table.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    slot: u32,
+    /// The low half of the key's hash. The high half starts with the vnode, in which an instance's keys are alike.
+    half: u32,
+}
+
+/// What the table is addressed by: it takes the bucket from the low bits and a tag from the highest 7.
 #[inline(always)]
-fn spread(hash: u64) -> u64 {
-    hash ^ (hash << 8)
+fn address(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 impl KeyIndex {
@@ -63,7 +70,7 @@ impl KeyIndex {
 
     /// Slots of all keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.table.iter().copied()
+        self.table.iter().map(|place| place.slot)
     }
 
     /// Prepares a batch's key columns for [`KeyIndex::find_row`] and [`KeyIndex::insert_row`].
@@ -74,8 +81,9 @@ impl KeyIndex {
     /// The slot of one row's key, if it is there.
     #[inline]
     pub fn find_row(&self, hash: u64, view: &RowView, row: usize) -> Option<u32> {
-        let same = |slot: &u32| self.hashes[*slot as usize] == hash && self.keys.eq(*slot, view, row);
-        self.table.find(spread(hash), same).copied()
+        let half = hash as u32;
+        let same = |place: &Place| place.half == half && self.keys.eq(place.slot, view, row);
+        self.table.find(address(half), same).map(|place| place.slot)
     }
 
     /// The slot of one row's key, inserted if it was not there; and whether it was inserted.
@@ -92,9 +100,9 @@ impl KeyIndex {
         let view = self.view(columns)?;
         slots.clear();
         if let (Some(own), Some(seen)) = (self.plain(), plain_view(&view)) {
-            slots.extend(hashes.iter().zip(seen).map(|(hash, key)| {
-                self.table.find(spread(*hash), |slot| own[*slot as usize] == *key).copied().unwrap_or(NO_SLOT)
-            }));
+            slots.extend(
+                hashes.iter().zip(seen).map(|(hash, key)| self.find_plain(*hash, own, *key).unwrap_or(NO_SLOT)),
+            );
             return Ok(());
         }
         let rows = hashes.iter().enumerate();
@@ -117,10 +125,7 @@ impl KeyIndex {
         let seen = plain_view(&view).filter(|_| self.plain().is_some());
         for (row, hash) in hashes.iter().enumerate() {
             let found = match (seen, self.plain()) {
-                (Some(seen), Some(own)) => {
-                    let key = seen[row];
-                    self.table.find(spread(*hash), |slot| own[*slot as usize] == key).copied()
-                }
+                (Some(seen), Some(own)) => self.find_plain(*hash, own, seen[row]),
                 _ => self.find_row(*hash, &view, row),
             };
             let slot = found.unwrap_or_else(|| {
@@ -138,8 +143,8 @@ impl KeyIndex {
     /// # Contract
     /// The slot holds a key.
     pub fn remove(&mut self, slot: u32) {
-        let hash = spread(self.hashes[slot as usize]);
-        if let Ok(entry) = self.table.find_entry(hash, |other| *other == slot) {
+        let hash = address(self.hashes[slot as usize] as u32);
+        if let Ok(entry) = self.table.find_entry(hash, |place| place.slot == slot) {
             entry.remove();
             self.keys.free(slot);
         }
@@ -157,8 +162,16 @@ impl KeyIndex {
             self.hashes.resize(at + 1, 0);
         }
         self.hashes[at] = hash;
-        self.table.insert_unique(spread(hash), slot, |slot| spread(self.hashes[*slot as usize]));
+        let half = hash as u32;
+        self.table.insert_unique(address(half), Place { slot, half }, |place| address(place.half));
         slot
+    }
+
+    #[inline(always)]
+    fn find_plain(&self, hash: u64, own: &[i64], key: i64) -> Option<u32> {
+        let half = hash as u32;
+        let same = |place: &Place| place.half == half && own[place.slot as usize] == key;
+        self.table.find(address(half), same).map(|place| place.slot)
     }
 
     fn plain(&self) -> Option<&[i64]> {

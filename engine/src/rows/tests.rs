@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
-    LargeBinaryArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray, TimestampMillisecondArray,
-    UInt8Array, UInt32Array,
+    Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMillisecondArray, UInt8Array, UInt32Array,
 };
-use arrow::compute::take;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use proptest::prelude::*;
 
@@ -57,6 +57,19 @@ fn sample(seeds: &[u8]) -> RecordBatch {
             ),
         ),
         ("list", Arc::new(list)),
+        (
+            "f16",
+            cast(&seeds.iter().map(|s| some(s).then_some(f32::from(*s))).collect::<Float32Array>(), &DataType::Float16)
+                .unwrap(),
+        ),
+        (
+            "uuid",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_iter(seeds.iter().map(|s| [*s; 16]).chain([[0; 16]]))
+                    .unwrap()
+                    .slice(0, seeds.len()),
+            ),
+        ),
         ("null", Arc::new(NullArray::new(seeds.len()))),
     ];
     let fields: Vec<Field> = columns.iter().map(|(name, a)| Field::new(*name, a.data_type().clone(), true)).collect();

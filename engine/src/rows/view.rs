@@ -42,6 +42,10 @@ impl ColumnView {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
+    pub(super) fn is_encoded(&self) -> bool {
+        matches!(self.values, Values::Encoded(_))
+    }
+
     /// Folds the bytes of encoded values into row hashes.
     pub(super) fn hash_encoded(&self, hashes: &mut [u64]) {
         if let Values::Encoded(rows) = &self.values {

@@ -7,7 +7,6 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, downcast_primitive};
-use arrow::buffer::NullBuffer;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Schema};
 
 use super::accumulator::{Accumulator, Feed, canonical, grow, state_column};
@@ -36,12 +35,7 @@ impl End {
 pub(super) fn extremum(end: End, data_type: &DataType) -> Result<Box<dyn Accumulator>> {
     macro_rules! native {
         ($type:ty) => {
-            Ok(Box::new(NativeExtremum::<$type> {
-                end,
-                data_type: data_type.clone(),
-                best: Vec::new(),
-                seen: Vec::new(),
-            }))
+            Ok(Box::new(NativeExtremum::<$type> { end, data_type: data_type.clone(), best: Vec::new() }))
         };
     }
     downcast_primitive! {
@@ -57,8 +51,7 @@ pub(super) fn extremum(end: End, data_type: &DataType) -> Result<Box<dyn Accumul
 struct NativeExtremum<T: ArrowPrimitiveType> {
     end: End,
     data_type: DataType,
-    best: Vec<T::Native>,
-    seen: Vec<bool>,
+    best: Vec<Option<T::Native>>,
 }
 
 impl<T: ArrowPrimitiveType> NativeExtremum<T> {
@@ -71,9 +64,8 @@ impl<T: ArrowPrimitiveType> NativeExtremum<T> {
     ) {
         feed.each(groups.len(), |row, _| {
             let (group, value) = (groups[row] as usize, values[row]);
-            if !self.seen[group] || beats(value, self.best[group]) {
-                self.best[group] = value;
-                self.seen[group] = true;
+            if self.best[group].is_none_or(|best| beats(value, best)) {
+                self.best[group] = Some(value);
             }
         });
     }
@@ -82,7 +74,6 @@ impl<T: ArrowPrimitiveType> NativeExtremum<T> {
 impl<T: ArrowPrimitiveType> Accumulator for NativeExtremum<T> {
     fn resize(&mut self, groups: usize) {
         grow(&mut self.best, groups);
-        grow(&mut self.seen, groups);
     }
 
     fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()> {
@@ -97,14 +88,11 @@ impl<T: ArrowPrimitiveType> Accumulator for NativeExtremum<T> {
     }
 
     fn clear(&mut self, group: u32) {
-        self.best[group as usize] = T::Native::default();
-        self.seen[group as usize] = false;
+        self.best[group as usize] = None;
     }
 
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let values = groups.iter().map(|group| self.best[*group as usize]).collect::<Vec<_>>();
-        let seen = groups.iter().map(|group| self.seen[*group as usize]).collect::<NullBuffer>();
-        let array = PrimitiveArray::<T>::try_new(values.into(), Some(seen))?;
+        let array = groups.iter().map(|group| self.best[*group as usize]).collect::<PrimitiveArray<T>>();
         Ok(Arc::new(array.with_data_type(self.data_type.clone())))
     }
 
@@ -119,8 +107,7 @@ impl<T: ArrowPrimitiveType> Accumulator for NativeExtremum<T> {
     fn restore(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
         let values = state_column(columns, 0)?.as_primitive::<T>();
         for (row, group) in groups.iter().enumerate() {
-            self.best[*group as usize] = values.value(row);
-            self.seen[*group as usize] = values.is_valid(row);
+            self.best[*group as usize] = values.is_valid(row).then(|| values.value(row));
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! The values of each group with their counts: what DISTINCT needs, and what a retractable `min` or `max` falls back to.
 //!
 //! One hash table over (group, value) for all groups. The extremum of a group is kept beside; only when it is itself
-//! taken back are the group's values looked through, along a chain, and a group with many values gets an ordered index
-//! from then on, so that no pattern of retractions makes it quadratic. Calls over the same argument and filter share one.
+//! taken back are the group's values looked through, along a chain. A group in which that costs more than a few steps
+//! per change gets an ordered index from then on, so that no pattern of retractions makes it quadratic. Calls over the same argument and filter share one.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
@@ -17,8 +17,10 @@ use crate::rows::{KeyIndex, NO_SLOT, OrderKey, RowView};
 
 /// An extremum that was taken back and not looked for yet.
 const LOST: u32 = NO_SLOT - 1;
-/// A chain longer than this is worth an ordered index.
-const LONG_CHAIN: usize = 64;
+/// Steps along a chain that a change of the group earns.
+const EARNED: u32 = 4;
+/// Steps beyond those earned after which an ordered index is worth its cost.
+const OVERDRAWN: u32 = 512;
 
 /// In use; without it the entry is a free slot.
 const HELD: u8 = 1;
@@ -47,9 +49,11 @@ struct Chain {
     values: u32,
     min: u32,
     max: u32,
+    /// Steps made along the chain beyond those earned.
+    debt: u32,
 }
 
-const EMPTY: Chain = Chain { head: NO_SLOT, values: 0, min: NO_SLOT, max: NO_SLOT };
+const EMPTY: Chain = Chain { head: NO_SLOT, values: 0, min: NO_SLOT, max: NO_SLOT, debt: 0 };
 
 /// Rows whose value entered or left its group's set.
 #[derive(Default)]
@@ -71,15 +75,17 @@ pub(super) struct Multiset {
     index: KeyIndex,
     entries: Vec<Entry>,
     chains: Vec<Chain>,
-    /// For groups in `ordered_groups`: their values in order.
-    ordered: BTreeSet<(u32, OrderKey, u32)>,
-    ordered_groups: HashSet<u32, foldhash::fast::FixedState>,
+    /// The values in order, of the groups that need it.
+    ordered: HashMap<u32, BTreeSet<(OrderKey, u32)>, foldhash::fast::FixedState>,
     /// Entries whose count became 0 in this epoch; some may have come back.
     zeroed: Vec<u32>,
     dirty: Vec<u32>,
     /// Values whose count is not 0, over all groups.
     values: usize,
     hashes: Vec<u64>,
+    /// Which extremums are asked for; for none there are no chains either.
+    wants_min: bool,
+    wants_max: bool,
 }
 
 impl Multiset {
@@ -89,13 +95,22 @@ impl Multiset {
             index: KeyIndex::new(&Schema::new(vec![group, Field::new("value", value.clone(), true)]))?,
             entries: Vec::new(),
             chains: Vec::new(),
-            ordered: BTreeSet::new(),
-            ordered_groups: HashSet::default(),
+            ordered: HashMap::default(),
             zeroed: Vec::new(),
             dirty: Vec::new(),
             values: 0,
             hashes: Vec::new(),
+            wants_min: false,
+            wants_max: false,
         })
+    }
+
+    /// Says, before there is any value, that an extremum will be asked for.
+    pub(super) fn want(&mut self, end: End) {
+        match end {
+            End::Min => self.wants_min = true,
+            End::Max => self.wants_max = true,
+        }
     }
 
     /// Makes room for group slots below `groups`.
@@ -137,6 +152,12 @@ impl Multiset {
         Ok(deltas)
     }
 
+    /// Whether the values of a group are kept in order.
+    #[cfg(test)]
+    pub(super) fn is_ordered(&self, group: u32) -> bool {
+        self.ordered.contains_key(&group)
+    }
+
     /// The epoch is over: frees values that are gone.
     pub(super) fn settle(&mut self) {
         for entry in std::mem::take(&mut self.zeroed) {
@@ -151,10 +172,10 @@ impl Multiset {
     pub(super) fn clear(&mut self, group: u32) {
         debug_assert!(self.is_empty(group));
         self.chains[group as usize] = EMPTY;
-        self.ordered_groups.remove(&group);
+        self.ordered.remove(&group);
     }
 
-    /// The extremum of each of the given groups, NULL where there is no value.
+    /// The extremum, one that is wanted, of each of the given groups; NULL where there is no value.
     pub(super) fn extremums(&mut self, end: End, groups: &[u32]) -> Result<ArrayRef> {
         let slots = groups.iter().map(|group| self.extremum(end, *group)).collect::<Vec<_>>();
         self.index.keys().gather_column(1, &slots)
@@ -245,8 +266,9 @@ impl Multiset {
             _ => {}
         }
         match (before > 0, count > 0) {
-            (false, true) => self.enter(slot),
-            (true, false) => self.leave(slot),
+            (false, true) if self.wants_min || self.wants_max => self.enter(slot),
+            (true, false) if self.wants_min || self.wants_max => self.leave(slot),
+            (false, true) | (true, false) => {}
             _ => return 0,
         }
         if count > 0 { 1 } else { -1 }
@@ -254,21 +276,24 @@ impl Multiset {
 
     fn enter(&mut self, slot: u32) {
         let group = self.entries[slot as usize].group;
-        let Chain { head, min, max, .. } = self.chains[group as usize];
+        let Chain { head, min, max, debt, .. } = self.chains[group as usize];
         self.entries[slot as usize].next = head;
         self.entries[slot as usize].previous = NO_SLOT;
         if head != NO_SLOT {
             self.entries[head as usize].previous = slot;
         }
         self.chains[group as usize].head = slot;
-        if min == NO_SLOT || min != LOST && self.beats(End::Min, slot, min) {
+        self.chains[group as usize].debt = debt.saturating_sub(EARNED);
+        if self.wants_min && (min == NO_SLOT || min != LOST && self.beats(End::Min, slot, min)) {
             self.chains[group as usize].min = slot;
         }
-        if max == NO_SLOT || max != LOST && self.beats(End::Max, slot, max) {
+        if self.wants_max && (max == NO_SLOT || max != LOST && self.beats(End::Max, slot, max)) {
             self.chains[group as usize].max = slot;
         }
-        if !self.ordered_groups.is_empty() && self.ordered_groups.contains(&group) {
-            self.ordered.insert((group, self.index.keys().order_key(1, slot), slot));
+        if !self.ordered.is_empty()
+            && let Some(values) = self.ordered.get_mut(&group)
+        {
+            values.insert((self.index.keys().order_key(1, slot), slot));
         }
     }
 
@@ -282,6 +307,7 @@ impl Multiset {
             NO_SLOT => chain.head = next,
             previous => self.entries[previous as usize].next = next,
         }
+        chain.debt = chain.debt.saturating_sub(EARNED);
         let empty = chain.head == NO_SLOT;
         for best in [&mut chain.min, &mut chain.max] {
             if empty {
@@ -290,8 +316,10 @@ impl Multiset {
                 *best = LOST;
             }
         }
-        if !self.ordered_groups.is_empty() && self.ordered_groups.contains(&group) {
-            self.ordered.remove(&(group, self.index.keys().order_key(1, slot), slot));
+        if !self.ordered.is_empty()
+            && let Some(values) = self.ordered.get_mut(&group)
+        {
+            values.remove(&(self.index.keys().order_key(1, slot), slot));
         }
     }
 
@@ -305,7 +333,11 @@ impl Multiset {
         if known != LOST {
             return known;
         }
-        let found = if self.ordered_groups.contains(&group) { self.first(end, group) } else { self.search(end, group) };
+        let found = match self.ordered.get(&group) {
+            Some(values) if end == End::Min => values.first().map_or(NO_SLOT, |(_, slot)| *slot),
+            Some(values) => values.last().map_or(NO_SLOT, |(_, slot)| *slot),
+            None => self.search(end, group),
+        };
         let chain = &mut self.chains[group as usize];
         match end {
             End::Min => chain.min = found,
@@ -314,20 +346,11 @@ impl Multiset {
         found
     }
 
-    /// The extremum by the ordered index.
-    fn first(&self, end: End, group: u32) -> u32 {
-        // No key orders before the smallest integer, and none after NULL.
-        let (low, high) = ((group, OrderKey::Int(i128::MIN), 0), (group, OrderKey::Null, NO_SLOT));
-        let mut range = self.ordered.range(low..=high);
-        let found = if end == End::Min { range.next() } else { range.next_back() };
-        found.map_or(NO_SLOT, |(_, _, slot)| *slot)
-    }
-
     /// The extremum by looking through the chain.
     fn search(&mut self, end: End, group: u32) -> u32 {
         let mut best = NO_SLOT;
         let mut slot = self.chains[group as usize].head;
-        let mut steps = 0;
+        let mut steps = 0_u32;
         while slot != NO_SLOT {
             if best == NO_SLOT || self.beats(end, slot, best) {
                 best = slot;
@@ -335,18 +358,21 @@ impl Multiset {
             slot = self.entries[slot as usize].next;
             steps += 1;
         }
-        if steps > LONG_CHAIN {
+        let debt = &mut self.chains[group as usize].debt;
+        *debt = debt.saturating_add(steps);
+        if *debt > OVERDRAWN {
             self.order(group);
         }
         best
     }
 
     fn order(&mut self, group: u32) {
-        self.ordered_groups.insert(group);
+        let mut values = BTreeSet::new();
         let mut slot = self.chains[group as usize].head;
         while slot != NO_SLOT {
-            self.ordered.insert((group, self.index.keys().order_key(1, slot), slot));
+            values.insert((self.index.keys().order_key(1, slot), slot));
             slot = self.entries[slot as usize].next;
         }
+        self.ordered.insert(group, values);
     }
 }

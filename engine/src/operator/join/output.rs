@@ -124,7 +124,7 @@ impl Layout {
         let key = |side: usize, column: usize| shown(Source::Key { side, column });
         let shows_key = |side: usize| (0..spec.on.len()).all(|column| key(side, column));
         if !spec.kind.pairs() {
-            return shows_rest(0) && shows_key(0);
+            return shows_rest(0) && shows_key(0) && (spec.kind != JoinKind::Mark || shown(Source::Mark));
         }
         // A key column of the other side is never NULL in a pair, and always NULL in a row without a partner.
         let padding_shows =

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use hashbrown::HashMap;
 
 use super::output::Layout;
 use crate::change::{Changes, WEIGHT_COLUMN};
 use crate::error::Result;
 use crate::hash::vnode;
+use crate::operator::ledger::Ledger;
 use crate::operator::{StateTable, columns};
 use crate::rows::{KeyIndex, NO_SLOT, RowStore};
 
@@ -29,8 +29,6 @@ pub(super) enum Identity {
 pub(super) struct Slot {
     /// How often the row is there.
     pub weight: i64,
-    /// Its key in the state table, unique within the vnode and never used again.
-    pub id: u64,
     /// Its join key's number; `NO_SLOT` if no row is here.
     pub key: u32,
     /// Neighbours in the chain of rows with the same key.
@@ -40,12 +38,9 @@ pub(super) struct Slot {
     mark: u32,
     /// Rows of the other side that it matches, where these are counted.
     pub partners: u32,
-    /// It differs from the last checkpoint.
-    pub dirty: bool,
 }
 
-const FREE: Slot =
-    Slot { weight: 0, id: 0, key: NO_SLOT, next: NO_SLOT, prev: NO_SLOT, mark: NO_SLOT, partners: 0, dirty: false };
+const FREE: Slot = Slot { weight: 0, key: NO_SLOT, next: NO_SLOT, prev: NO_SLOT, mark: NO_SLOT, partners: 0 };
 
 /// How often a row is there and how many partners it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,14 +70,7 @@ pub(super) struct Side {
     heads: Vec<u32>,
     /// Rows that changed in this epoch, with what they were before.
     touched: Vec<(u32, Standing)>,
-    pub(super) dirty: Vec<u32>,
-    /// Rows of the last checkpoint that are there no more: vnode and id.
-    pub(super) gone: Vec<(u8, u64)>,
-    pub(super) next_id: u64,
-    /// Ids below are in a checkpoint.
-    pub(super) saved: u64,
-    /// Slots by vnode and id, while deltas upon deltas are restored.
-    pub(super) restoring: Option<HashMap<(u8, u64), u32>>,
+    pub(super) ledger: Ledger,
     hashes: Vec<u64>,
     found: Vec<u32>,
 }
@@ -114,11 +102,7 @@ impl Side {
             slots: Vec::new(),
             heads: Vec::new(),
             touched: Vec::new(),
-            dirty: Vec::new(),
-            gone: Vec::new(),
-            next_id: 0,
-            saved: 0,
-            restoring: None,
+            ledger: Ledger::default(),
             hashes: Vec::new(),
             found: Vec::new(),
         })
@@ -175,10 +159,16 @@ impl Side {
     }
 
     /// Takes changes: columns beside the key, and the key's number, of each row.
-    pub(super) fn apply(&mut self, rest: &[ArrayRef], keys: &[u32], changes: &Changes) -> Result<()> {
-        self.restoring = None;
+    pub(super) fn apply(
+        &mut self,
+        rest: &[ArrayRef],
+        key_slots: &[u32],
+        keys: &KeyIndex,
+        changes: &Changes,
+    ) -> Result<()> {
+        self.ledger.start();
         let mut found = std::mem::take(&mut self.found);
-        self.place(rest, keys, &mut found)?;
+        self.place(rest, key_slots, keys, &mut found)?;
         for (row, slot) in found.iter().enumerate() {
             self.touch(*slot);
             self.slots[*slot as usize].weight += changes.weight(row);
@@ -188,42 +178,71 @@ impl Side {
     }
 
     /// The slot of each row; new rows are stored and chained, with weight 0.
-    pub(super) fn place(&mut self, rest: &[ArrayRef], keys: &[u32], found: &mut Vec<u32>) -> Result<()> {
+    pub(super) fn place(
+        &mut self,
+        rest: &[ArrayRef],
+        key_slots: &[u32],
+        keys: &KeyIndex,
+        found: &mut Vec<u32>,
+    ) -> Result<()> {
         found.clear();
         match (&mut self.rows, self.identity) {
             (Rows::Indexed(index), _) => {
                 let mut columns = rest.to_vec();
-                columns.push(Arc::new(UInt32Array::from(keys.to_vec())));
+                columns.push(Arc::new(UInt32Array::from(key_slots.to_vec())));
                 let view = index.view(&columns)?;
-                index.keys().hash(&columns, &view, keys.len(), &mut self.hashes)?;
+                index.keys().hash(&columns, &view, key_slots.len(), &mut self.hashes)?;
                 index.find_or_insert(&self.hashes, &columns, found, |_, _| {})?;
             }
             (Rows::Plain(rows), Identity::Append) => {
                 let view = rows.view(rest)?;
-                rows.append(&view, &(0..keys.len() as u32).collect::<Vec<_>>(), found);
+                rows.append(&view, &(0..key_slots.len() as u32).collect::<Vec<_>>(), found);
             }
-            (Rows::Plain(rows), _) => {
-                let view = rows.view(rest)?;
-                for (row, key) in keys.iter().enumerate() {
-                    let mut slot = self.heads[*key as usize];
-                    while slot != NO_SLOT && !rows.eq(slot, &view, row) {
-                        slot = self.slots[slot as usize].next;
-                    }
-                    if slot == NO_SLOT {
-                        slot = rows.push(&view, row);
-                        link(&mut self.slots, &mut self.heads, &mut self.next_id, slot, *key);
-                    }
-                    found.push(slot);
-                }
-                return Ok(());
-            }
+            (Rows::Plain(_), _) => return self.place_by_chain(rest, key_slots, keys, found),
         }
-        for (slot, key) in found.iter().zip(keys) {
+        for (slot, key) in found.iter().zip(key_slots) {
             if self.slots.get(*slot as usize).is_none_or(|record| record.key == NO_SLOT) {
-                link(&mut self.slots, &mut self.heads, &mut self.next_id, *slot, *key);
+                self.link(*slot, *key, keys);
             }
         }
         Ok(())
+    }
+
+    fn place_by_chain(
+        &mut self,
+        rest: &[ArrayRef],
+        key_slots: &[u32],
+        keys: &KeyIndex,
+        found: &mut Vec<u32>,
+    ) -> Result<()> {
+        let view = self.store().view(rest)?;
+        for (row, key) in key_slots.iter().enumerate() {
+            let mut slot = self.heads[*key as usize];
+            while slot != NO_SLOT && !self.store().eq(slot, &view, row) {
+                slot = self.slots[slot as usize].next;
+            }
+            if slot == NO_SLOT
+                && let Rows::Plain(rows) = &mut self.rows
+            {
+                slot = rows.push(&view, row);
+                self.link(slot, *key, keys);
+            }
+            found.push(slot);
+        }
+        Ok(())
+    }
+
+    /// Puts a new row at the front of its key's chain.
+    fn link(&mut self, slot: u32, key: u32, keys: &KeyIndex) {
+        if slot as usize >= self.slots.len() {
+            self.slots.resize(slot as usize + 1, FREE);
+        }
+        let next = std::mem::replace(&mut self.heads[key as usize], slot);
+        self.slots[slot as usize] = Slot { key, next, ..FREE };
+        if next != NO_SLOT {
+            self.slots[next as usize].prev = slot;
+        }
+        self.ledger.add(slot, vnode(keys.hash(key)));
     }
 
     fn touch(&mut self, slot: u32) {
@@ -235,14 +254,15 @@ impl Side {
     }
 
     /// Forgets touched rows whose weight is what it was; keys of rows that were never there go to `loose`.
-    pub(super) fn settle(&mut self, keys: &KeyIndex, loose: &mut Vec<u32>) {
+    pub(super) fn settle(&mut self, loose: &mut Vec<u32>) {
+        self.ledger.start();
         let mut touched = std::mem::take(&mut self.touched);
         touched.retain(|(slot, before)| {
             let record = &mut self.slots[*slot as usize];
             record.mark = NO_SLOT;
             let changed = record.weight != before.weight;
             if !changed && before.weight == 0 {
-                loose.push(self.remove(*slot, keys));
+                loose.push(self.remove(*slot));
             }
             changed
         });
@@ -277,23 +297,28 @@ impl Side {
     }
 
     /// Ends the epoch: rows of weight 0 go, and their keys go to `loose`; the others are noted for the checkpoint.
-    pub(super) fn retire(&mut self, keys: &KeyIndex, loose: &mut Vec<u32>) {
+    pub(super) fn retire(&mut self, loose: &mut Vec<u32>) {
         let mut touched = std::mem::take(&mut self.touched);
         for (slot, before) in touched.drain(..) {
             let record = &mut self.slots[slot as usize];
             record.mark = NO_SLOT;
             if record.weight == 0 {
-                loose.push(self.remove(slot, keys));
-            } else if before != (Standing { weight: record.weight, partners: record.partners }) && !record.dirty {
-                record.dirty = true;
-                self.dirty.push(slot);
+                loose.push(self.remove(slot));
+            } else if before != (Standing { weight: record.weight, partners: record.partners }) {
+                self.ledger.change(slot);
             }
         }
         self.touched = touched;
     }
 
     /// Removes a row; gives its key.
-    pub(super) fn remove(&mut self, slot: u32, keys: &KeyIndex) -> u32 {
+    fn remove(&mut self, slot: u32) -> u32 {
+        self.ledger.remove(slot);
+        self.unlink(slot)
+    }
+
+    /// Takes a row out of its chain and the store; gives its key.
+    pub(super) fn unlink(&mut self, slot: u32) -> u32 {
         let record = std::mem::replace(&mut self.slots[slot as usize], FREE);
         match record.prev {
             NO_SLOT => self.heads[record.key as usize] = record.next,
@@ -302,26 +327,10 @@ impl Side {
         if record.next != NO_SLOT {
             self.slots[record.next as usize].prev = record.prev;
         }
-        if record.id < self.saved {
-            self.gone.push((vnode(keys.hash(record.key)), record.id));
-        }
         match &mut self.rows {
             Rows::Plain(rows) => rows.free(slot),
             Rows::Indexed(index) => index.remove(slot),
         }
         record.key
-    }
-}
-
-/// Puts a new row at the front of its key's chain.
-fn link(slots: &mut Vec<Slot>, heads: &mut [u32], next_id: &mut u64, slot: u32, key: u32) {
-    if slot as usize >= slots.len() {
-        slots.resize(slot as usize + 1, FREE);
-    }
-    let next = std::mem::replace(&mut heads[key as usize], slot);
-    slots[slot as usize] = Slot { id: *next_id, key, next, ..FREE };
-    *next_id += 1;
-    if next != NO_SLOT {
-        slots[next as usize].prev = slot;
     }
 }
