@@ -12,7 +12,7 @@ pub enum Failure {
     /// The engine refused or failed; with the SQL text that its position points into.
     Engine {
         /// What happened.
-        error: engine::Error,
+        error: Box<engine::Error>,
         /// The text that was executed.
         sql: Option<String>,
     },
@@ -50,7 +50,7 @@ impl Failure {
 
     /// An engine's error about a text of SQL.
     pub fn about(sql: &str) -> impl FnOnce(engine::Error) -> Self + '_ {
-        move |error| Self::Engine { error, sql: Some(sql.to_owned()) }
+        move |error| Self::Engine { error: Box::new(error), sql: Some(sql.to_owned()) }
     }
 
     /// What the process exits with.
@@ -82,7 +82,7 @@ impl Failure {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        Self::Engine { error, sql: None }
+        Self::Engine { error: Box::new(error), sql: None }
     }
 }
 
