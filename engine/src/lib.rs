@@ -1,15 +1,21 @@
 //! Computation and time: SQL front end, incremental plan, operators, sources and sinks, runtime.
 //!
-//! Within the crate dependencies point one way: `change, hash -> operator, source, sink -> plan -> sql -> runtime -> session`.
+//! Within the crate dependencies point one way: `change, hash, rows -> operator, source, sink -> plan -> sql -> runtime -> session`.
 //! Operators know no runtime, no SQL, no network.
 
+pub mod connector;
 pub mod error;
 pub mod hash;
 pub mod operator;
 pub mod session;
+pub mod options;
+pub mod change;
+pub mod error;
+pub mod hash;
+pub mod operator;
+pub mod rows;
 pub mod sink;
 pub mod source;
 pub mod sql;
 
 pub use error::{Error, ErrorKind, Result};
-pub use storage::change;

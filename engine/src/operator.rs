@@ -3,6 +3,17 @@
 //! The law that every operator obeys: at the end of every epoch, the sum of all changes it ever emitted equals its query
 //! over the sum of all changes it ever received. Operators know no runtime, no SQL and no threads.
 
+pub mod check;
+pub mod join;
+#[cfg(test)]
+pub mod law;
+pub mod map;
+pub mod top_n;
+pub mod unnest;
+pub mod writer;
+
+mod columns;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
+pub mod batch;
+pub mod datagen;
+pub mod filesystem;
+pub mod nexmark;
+mod pace;
+mod value;
+
 /// A part of a source that one reader reads: a file, a range of a file, a share of a generator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Split {

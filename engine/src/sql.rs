@@ -1,3 +1,7 @@
 //! SQL front end: text to statements, statements to logical plans.
 
+pub mod functions;
+pub mod parse;
 pub mod statement;
+pub mod types;
+pub mod windows;

@@ -1,0 +1,443 @@
+//! Text to statements.
+//!
+//! `sqlparser` reads expressions, types and queries; the statements around them are read here word by word, because the field's forms
+//! (watermarks, statement sets, connector options) are not in its grammar and because what we do not support must be refused by name
+//! and place. After reading, a query is checked and its window table functions become plain SQL (`prepare`).
+//!
+//! The canonical text of a statement is printed from what was understood, so white space, comments, the case of keywords and unquoted
+//! names, and the many spellings of one thing (types, option keys, the two forms of PRIMARY KEY) make no difference. `IF NOT EXISTS`,
+//! `IF EXISTS` stays for DROP only, and `OR REPLACE` are left out of definitions: they say how to create, not what.
+
+mod create_table;
+mod cursor;
+mod dialect;
+mod prepare;
+mod refuse;
+
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::tokenizer::{Span, Token};
+
+use self::cursor::Cursor;
+pub use self::cursor::quoted;
+use crate::error::{Error, Position, Result};
+use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Show, Statement};
+
+/// Statements that exist, for suggestions.
+const STATEMENTS: [&str; 15] = [
+    "select", "values", "with", "create", "drop", "insert", "execute", "begin", "explain", "show", "describe", "desc",
+    "set", "flush", "table",
+];
+
+/// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
+///
+/// # Errors
+/// [`crate::ErrorKind::Sql`] with the place in `text` when something is misspelt, out of place or not supported.
+pub fn parse(text: &str) -> Result<Vec<ParsedStatement>> {
+    let mut cursor = Cursor::new(text)?;
+    let mut statements = Vec::new();
+    loop {
+        while cursor.accept_token(&Token::SemiColon) {}
+        let Some(position) = cursor.position().filter(|_| cursor.peek() != &Token::EOF) else { break };
+        let (statement, text) = statement(&mut cursor).map_err(|error| error.at(Some(position)))?;
+        end_of_statement(&cursor)?;
+        statements.push(ParsedStatement { statement, text, position });
+    }
+    Ok(statements)
+}
+
+/// Parses a query of our own making; its tokens count as standing at `span`.
+pub(super) fn generated_query(text: &str, span: Span) -> Result<ast::Query> {
+    Cursor::generated(text, span)?.sql(|parser| parser.parse_query()).map(|query| *query)
+}
+
+type Parsed = (Statement, String);
+
+fn statement(cursor: &mut Cursor) -> Result<Parsed> {
+    if cursor.peek() == &Token::LParen {
+        return query_statement(cursor);
+    }
+    match cursor.word().unwrap_or_default() {
+        "select" | "values" | "with" | "table" => query_statement(cursor),
+        "create" => create(cursor),
+        "drop" => drop_objects(cursor),
+        "insert" => {
+            let (insert, text) = insert(cursor)?;
+            Ok((Statement::Insert(insert), text))
+        }
+        "execute" | "begin" => statement_set(cursor),
+        "explain" => explain(cursor),
+        "show" => show(cursor),
+        "describe" | "desc" => describe(cursor),
+        "set" => set(cursor),
+        "flush" => {
+            cursor.advance();
+            Ok((Statement::Flush, "FLUSH".to_owned()))
+        }
+        word => Err(unknown_statement(cursor, word)),
+    }
+}
+
+fn unknown_statement(cursor: &Cursor, word: &str) -> Error {
+    if let Some(message) = refuse::statement(word) {
+        return Error::sql(message).at(cursor.position());
+    }
+    let error = cursor.unexpected("a statement", "SELECT, CREATE, DROP, INSERT, EXPLAIN, SHOW, DESCRIBE, SET or FLUSH");
+    let nearest = STATEMENTS.iter().min_by_key(|known| strsim::osa_distance(known, word));
+    match nearest.filter(|known| strsim::osa_distance(known, word) <= 2 && word.len() > 2) {
+        Some(known) => error.hint(format!("did you mean {}?", known.to_uppercase())),
+        None => error,
+    }
+}
+
+fn end_of_statement(cursor: &Cursor) -> Result<()> {
+    match cursor.peek() {
+        Token::EOF | Token::SemiColon => Ok(()),
+        _ if cursor.word() == Some("on") && matches!(cursor.word_at(1), Some("conflict" | "duplicate")) => {
+            let error = Error::sql("ON CONFLICT and ON DUPLICATE KEY are not supported");
+            let hint = "declare a PRIMARY KEY: INSERT then replaces the row with the same key";
+            Err(error.hint(hint).at(cursor.position()))
+        }
+        _ => Err(cursor.unexpected("`;` or the end of the statement", "")),
+    }
+}
+
+/// A query ready to be planned, and its canonical text.
+fn query(cursor: &mut Cursor) -> Result<(ast::Query, String)> {
+    let position = cursor.position();
+    if !matches!(cursor.word(), Some("select" | "values" | "with" | "table")) && cursor.peek() != &Token::LParen {
+        return Err(cursor.unexpected("a query", "SELECT ..., VALUES ... or WITH ..."));
+    }
+    let query = *cursor.sql(|parser| parser.parse_query())?;
+    prepare::query(query).map_err(|error| error.at(position))
+}
+
+fn query_statement(cursor: &mut Cursor) -> Result<Parsed> {
+    let (query, text) = query(cursor)?;
+    Ok((Statement::Query(query), text))
+}
+
+fn create(cursor: &mut Cursor) -> Result<Parsed> {
+    cursor.expect("create", "")?;
+    let or_replace = cursor.accept("or replace");
+    let replaced = cursor.position();
+    if cursor.accept("table") {
+        if or_replace {
+            let error = Error::sql("CREATE OR REPLACE TABLE is not supported yet").at(replaced);
+            return Err(error.hint("DROP TABLE it first, or CREATE TABLE IF NOT EXISTS"));
+        }
+        let (table, text) = create_table::create_table(cursor)?;
+        return Ok((Statement::CreateTable(table), text));
+    }
+    if cursor.word() == Some("materialized") || cursor.word() == Some("view") {
+        let (view, text) = create_view(cursor, or_replace)?;
+        return Ok((Statement::CreateView(view), text));
+    }
+    let other = cursor.word().unwrap_or_default().to_uppercase();
+    let hint = match other.as_str() {
+        "SOURCE" => "write CREATE TABLE t (...) WITH (connector = '...')",
+        "SINK" => "write CREATE TABLE t (...) WITH (connector = '...') and INSERT INTO t SELECT ...",
+        "INDEX" | "UNIQUE" => "declare a PRIMARY KEY, or create a materialized view in the shape that is queried",
+        "DATABASE" | "SCHEMA" | "CATALOG" => "there is one namespace; use another warehouse to keep things apart",
+        "TEMPORARY" | "TEMP" | "EXTERNAL" | "FUNCTION" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET"
+        | "RECURSIVE" | "USER" | "ROLE" | "SEQUENCE" | "MODEL" | "TRIGGER" => {
+            "write CREATE TABLE or CREATE [MATERIALIZED] VIEW"
+        }
+        _ => {
+            return Err(
+                cursor.unexpected("TABLE, VIEW or MATERIALIZED VIEW", "CREATE TABLE or CREATE [MATERIALIZED] VIEW")
+            );
+        }
+    };
+    Err(Error::sql(format!("CREATE {other} is not supported")).hint(hint).at(cursor.position()))
+}
+
+fn create_view(cursor: &mut Cursor, or_replace: bool) -> Result<(CreateView, String)> {
+    const EXAMPLE: &str = "CREATE [MATERIALIZED] VIEW name AS SELECT ...";
+    let materialized = cursor.accept("materialized");
+    cursor.expect("view", EXAMPLE)?;
+    let if_not_exists = cursor.accept("if not exists");
+    let name = cursor.name("the view's name")?;
+    let columns = match cursor.peek() {
+        Token::LParen => cursor.names_in_parentheses("column")?,
+        _ => Vec::new(),
+    };
+    if cursor.word() == Some("with") {
+        let error = Error::sql("WITH (...) options of a view are not supported").at(cursor.position());
+        return Err(error.hint(format!("write {EXAMPLE}")));
+    }
+    cursor.expect("as", EXAMPLE)?;
+    let (query, query_text) = query(cursor)?;
+    let kind = if materialized { "MATERIALIZED VIEW" } else { "VIEW" };
+    let text = format!("CREATE {kind} {}{} AS {query_text}", quoted(&name), column_list(&columns));
+    Ok((CreateView { name, materialized, or_replace, if_not_exists, columns, query }, text))
+}
+
+/// ` (a, b)`, or nothing.
+fn column_list(columns: &[String]) -> String {
+    if columns.is_empty() { String::new() } else { format!(" ({})", comma_separated(columns)) }
+}
+
+fn comma_separated(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn drop_objects(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "DROP TABLE | VIEW | MATERIALIZED VIEW | JOB [IF EXISTS] name";
+    cursor.expect("drop", EXAMPLE)?;
+    let (kind, kind_text) = if cursor.accept("table") {
+        (DropKind::Table, "TABLE")
+    } else if cursor.accept("view") {
+        (DropKind::View, "VIEW")
+    } else if cursor.accept("materialized view") {
+        (DropKind::MaterializedView, "MATERIALIZED VIEW")
+    } else if cursor.accept("job") {
+        (DropKind::Job, "JOB")
+    } else {
+        return Err(cursor.unexpected("TABLE, VIEW, MATERIALIZED VIEW or JOB", EXAMPLE));
+    };
+    let if_exists = cursor.accept("if exists");
+    let mut names = vec![cursor.name("a name")?];
+    while cursor.accept_token(&Token::Comma) {
+        names.push(cursor.name("a name")?);
+    }
+    let cascade = cursor.accept("cascade");
+    if !cascade {
+        // The default, as in PostgreSQL.
+        cursor.accept("restrict");
+    }
+    let mut text = format!("DROP {kind_text} {}{}", if if_exists { "IF EXISTS " } else { "" }, comma_separated(&names));
+    if cascade {
+        text.push_str(" CASCADE");
+    }
+    Ok((Statement::Drop(Drop { kind, names, if_exists, cascade }), text))
+}
+
+fn insert(cursor: &mut Cursor) -> Result<(Insert, String)> {
+    const EXAMPLE: &str = "INSERT INTO table [(columns)] SELECT ... or VALUES ...";
+    let position = cursor.position();
+    cursor.expect("insert", EXAMPLE)?;
+    match cursor.word() {
+        Some("overwrite") => {
+            return Err(Error::sql("INSERT OVERWRITE is not supported yet").hint("use INSERT INTO").at(position));
+        }
+        Some("or" | "ignore") => {
+            let hint = "declare a PRIMARY KEY: INSERT then replaces the row with the same key";
+            return Err(Error::sql("INSERT OR ... is not supported").hint(hint).at(position));
+        }
+        _ => cursor.expect("into", EXAMPLE)?,
+    }
+    let table = cursor.name("the table's name")?;
+    let query_in_parentheses =
+        matches!(cursor.word_at(1), Some("select" | "values" | "with")) && cursor.peek() == &Token::LParen;
+    let columns = match cursor.peek() {
+        Token::LParen if !query_in_parentheses => cursor.names_in_parentheses("column")?,
+        _ => Vec::new(),
+    };
+    let (query, query_text) = query(cursor)?;
+    let text = format!("INSERT INTO {}{} {query_text}", quoted(&table), column_list(&columns));
+    Ok((Insert { table, columns, query }, text))
+}
+
+/// `EXECUTE STATEMENT SET BEGIN ...; END`, or `BEGIN STATEMENT SET; ...; END`: the `;` within do not end it.
+fn statement_set(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "EXECUTE STATEMENT SET BEGIN INSERT INTO a ...; INSERT INTO b ...; END";
+    if cursor.accept("begin") {
+        if !cursor.accept("statement set") {
+            let error = Error::sql("transactions of several statements are not supported: every statement is one");
+            return Err(error.hint(format!("to start several INSERTs as one job write {EXAMPLE}")));
+        }
+        cursor.expect_token(&Token::SemiColon, EXAMPLE)?;
+    } else {
+        cursor.expect("execute statement set", EXAMPLE)?;
+        cursor.expect("begin", EXAMPLE)?;
+    }
+    let mut inserts = Vec::new();
+    let mut text = "EXECUTE STATEMENT SET BEGIN ".to_owned();
+    loop {
+        while cursor.accept_token(&Token::SemiColon) {}
+        let position = cursor.position();
+        if cursor.accept("end") {
+            if inserts.is_empty() {
+                return Err(Error::sql("the statement set is empty").hint(format!("write {EXAMPLE}")).at(position));
+            }
+            text.push_str("END");
+            return Ok((Statement::StatementSet(inserts), text));
+        }
+        if cursor.word() != Some("insert") {
+            return Err(cursor.unexpected("INSERT or END", EXAMPLE));
+        }
+        let (insert, insert_text) = insert(cursor)?;
+        if cursor.peek() != &Token::SemiColon {
+            end_of_statement(cursor)?;
+            return Err(cursor.unexpected("`;` and END", EXAMPLE));
+        }
+        inserts.push(insert);
+        text.push_str(&insert_text);
+        text.push_str("; ");
+    }
+}
+
+fn explain(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "EXPLAIN [INCREMENTAL] SELECT ... | CREATE MATERIALIZED VIEW ... | INSERT ...";
+    cursor.expect("explain", EXAMPLE)?;
+    // Flink's long form of the same.
+    cursor.accept("plan for");
+    let incremental = cursor.accept("incremental");
+    let (query, inner) = match cursor.word().unwrap_or_default() {
+        "insert" => {
+            let (insert, text) = insert(cursor)?;
+            (insert.query, text)
+        }
+        "create" => match create(cursor)? {
+            (Statement::CreateView(view), text) => (view.query, text),
+            _ => return Err(Error::sql("CREATE TABLE has no plan to explain").hint(format!("write {EXAMPLE}"))),
+        },
+        option @ ("analyze" | "verbose" | "estimated_cost" | "json_execution_plan" | "changelog_mode" | "format") => {
+            let error = Error::sql(format!("EXPLAIN {} is not supported", option.to_uppercase()));
+            return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
+        }
+        "select" | "values" | "with" | "table" => query(cursor)?,
+        _ if cursor.peek() == &Token::LParen => query(cursor)?,
+        _ => return Err(cursor.unexpected("a query, CREATE VIEW or INSERT", EXAMPLE)),
+    };
+    let text = format!("EXPLAIN {}{inner}", if incremental { "INCREMENTAL " } else { "" });
+    Ok((Statement::Explain { incremental, query }, text))
+}
+
+fn show(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "SHOW TABLES | VIEWS | JOBS | CREATE TABLE name | setting";
+    cursor.expect("show", EXAMPLE)?;
+    let position = cursor.position();
+    let (show, text) = if cursor.accept("tables") {
+        (Show::Tables, "SHOW TABLES".to_owned())
+    } else if cursor.accept("views") || cursor.accept("materialized views") {
+        (Show::Views, "SHOW VIEWS".to_owned())
+    } else if cursor.accept("jobs") {
+        (Show::Jobs, "SHOW JOBS".to_owned())
+    } else if cursor.accept("create") {
+        let kind = ["materialized view", "view", "table"].into_iter().find(|kind| cursor.accept(kind));
+        let Some(kind) = kind else { return Err(cursor.unexpected("TABLE or VIEW", "SHOW CREATE TABLE name")) };
+        let name = cursor.name("a name")?;
+        let text = format!("SHOW CREATE {} {}", kind.to_uppercase(), quoted(&name));
+        (Show::Create(name), text)
+    } else {
+        match cursor.word() {
+            Some(
+                other @ ("databases" | "schemas" | "catalogs" | "functions" | "columns" | "sources" | "sinks"
+                | "indexes"),
+            ) => {
+                let error = Error::sql(format!("SHOW {} is not supported", other.to_uppercase())).at(position);
+                return Err(error.hint(format!("write {EXAMPLE}; DESCRIBE name lists columns")));
+            }
+            _ => {
+                let name = setting_name(cursor, EXAMPLE)?;
+                let text = format!("SHOW {}", setting_text(&name));
+                (Show::Setting(name), text)
+            }
+        }
+    };
+    Ok((Statement::Show(show), text))
+}
+
+fn describe(cursor: &mut Cursor) -> Result<Parsed> {
+    cursor.advance();
+    if matches!(cursor.word(), Some("select" | "values" | "with")) {
+        let error = Error::sql("DESCRIBE takes the name of a table or view").at(cursor.position());
+        return Err(error.hint("write EXPLAIN to see the plan of a query"));
+    }
+    cursor.accept("table");
+    let name = cursor.name("the name of a table or view")?;
+    let text = format!("DESCRIBE {}", quoted(&name));
+    Ok((Statement::Describe(name), text))
+}
+
+fn set(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "SET name = 'value'";
+    cursor.expect("set", EXAMPLE)?;
+    if matches!(cursor.word_at(1), Some(_)) && !cursor.accept("session") && cursor.word() == Some("local") {
+        let error = Error::sql("SET LOCAL is not supported: there are no transactions of several statements");
+        return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
+    }
+    let name = setting_name(cursor, EXAMPLE)?;
+    // `SET TIME ZONE 'UTC'` has no sign between.
+    if !cursor.accept_token(&Token::Eq) && !cursor.accept("to") && name != "timezone" {
+        return Err(cursor.unexpected("`=` or TO", EXAMPLE));
+    }
+    let mut value = setting_value(cursor, EXAMPLE)?;
+    while cursor.accept_token(&Token::Comma) {
+        value.push_str(", ");
+        value.push_str(&setting_value(cursor, EXAMPLE)?);
+    }
+    let text = format!("SET {} = {}", setting_text(&name), cursor::literal(&value));
+    Ok((Statement::Set { name, value }, text))
+}
+
+/// The name of a setting, in lower case: words with dots between, or a string. PostgreSQL's two names of several words become one.
+fn setting_name(cursor: &mut Cursor, example: &str) -> Result<String> {
+    if cursor.accept("time zone") {
+        return Ok("timezone".to_owned());
+    }
+    if cursor.accept("transaction isolation level") {
+        return Ok("transaction_isolation".to_owned());
+    }
+    match cursor.peek().clone() {
+        Token::SingleQuotedString(name) if !name.is_empty() => {
+            cursor.advance();
+            Ok(name.to_lowercase())
+        }
+        Token::Word(_) => Ok(dotted(cursor, example)?.to_lowercase()),
+        _ => Err(cursor.unexpected("the name of a setting", example)),
+    }
+}
+
+/// How a setting's name is printed: bare where it can be.
+fn setting_text(name: &str) -> String {
+    let bare = name.split('.').all(|part| quoted(part) == part) && !matches!(name, "tables" | "views" | "jobs");
+    if bare { name.to_owned() } else { cursor::literal(name) }
+}
+
+/// One value: a string, a word or words with dots, or a number with an optional unit.
+fn setting_value(cursor: &mut Cursor, example: &str) -> Result<String> {
+    let sign = if cursor.accept_token(&Token::Minus) { "-" } else { "" };
+    match cursor.peek().clone() {
+        Token::SingleQuotedString(value) if sign.is_empty() => {
+            cursor.advance();
+            Ok(value)
+        }
+        Token::Number(number, _) => {
+            cursor.advance();
+            let unit = cursor.word().unwrap_or_default().to_owned();
+            if !unit.is_empty() {
+                cursor.advance();
+            }
+            Ok(format!("{sign}{number}{unit}"))
+        }
+        Token::Word(_) if sign.is_empty() => dotted(cursor, example),
+        _ => Err(cursor.unexpected("a value", example)),
+    }
+}
+
+/// Words with dots or hyphens between, as one string.
+fn dotted(cursor: &mut Cursor, example: &str) -> Result<String> {
+    let mut name = String::new();
+    loop {
+        let Token::Word(word) = cursor.peek().clone() else { return Err(cursor.unexpected("a word", example)) };
+        name.push_str(&word.value);
+        cursor.advance();
+        if cursor.accept_token(&Token::Period) {
+            name.push('.');
+        } else if cursor.accept_token(&Token::Minus) {
+            name.push('-');
+        } else {
+            return Ok(name);
+        }
+    }
+}
+
+/// Where an identifier stands.
+pub(super) fn identifier_position(ident: &ast::Ident) -> Option<Position> {
+    cursor::position(ident.span.start)
+}
+
+#[cfg(test)]
+mod tests;

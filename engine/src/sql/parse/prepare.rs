@@ -1,0 +1,87 @@
+//! What happens to a query between reading and planning: constructs that are not supported are refused, window table functions become
+//! plain SQL, and types mean what they mean in CREATE TABLE.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, VisitMut, VisitorMut};
+
+use super::refuse;
+use crate::error::{Error, Result};
+use crate::sql::{types, windows};
+
+/// Checks a query and makes it ready for the planner; the second value is its canonical text, printed before window table functions
+/// are rewritten.
+pub(super) fn query(mut query: Query) -> Result<(Query, String)> {
+    normalize(&mut query);
+    let text = query.to_string();
+    visit(&mut query)?;
+    Ok((query, text))
+}
+
+/// Checks an expression; the result is its canonical text.
+pub(super) fn expression(mut expression: Expr) -> Result<String> {
+    normalize(&mut expression);
+    let text = expression.to_string();
+    visit(&mut expression)?;
+    Ok(text)
+}
+
+fn normalize(node: &mut impl VisitMut) {
+    // It never breaks.
+    let _ = node.visit(&mut Normalize);
+}
+
+fn visit(node: &mut impl VisitMut) -> Result<()> {
+    match node.visit(&mut Prepare) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Makes printing the inverse of reading: a sign before a sign would print as a comment or as another operator.
+struct Normalize;
+
+impl VisitorMut for Normalize {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::UnaryOp { op, expr: operand } = expr
+            && *op != UnaryOperator::Not
+            && matches!(**operand, Expr::UnaryOp { .. })
+        {
+            **operand = Expr::Nested(operand.clone());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Prepare;
+
+fn flow(result: Result<()>) -> ControlFlow<Error> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
+    }
+}
+
+impl VisitorMut for Prepare {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        flow(refuse::query(query))
+    }
+
+    /// Before its parts are visited, so that what a rewrite produces is visited too.
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        flow(refuse::table_factor(factor).and_then(|()| windows::rewrite(factor)))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match expr {
+            Expr::Cast { data_type, .. } => types::for_planner(data_type),
+            Expr::TypedString(string) => types::for_planner(&mut string.data_type),
+            _ => {}
+        }
+        flow(refuse::expression(expr))
+    }
+}
