@@ -60,13 +60,18 @@ impl Warehouse {
         let sql = self.adapt(sql);
         let outcome = self.in_process(sql).await;
         if self.mode.killed {
-            self.kill();
-            self.open().await?;
+            self.restart().await?;
         }
         match outcome? {
             Outcome::Rows(batches) => as_text(&batches).map(Some),
             Outcome::Done => Ok(None),
         }
+    }
+
+    /// Kills the engine and opens the warehouse with the next number of tasks.
+    pub async fn restart(&mut self) -> Result<(), engine::Error> {
+        self.kill();
+        self.open().await
     }
 
     async fn open(&mut self) -> Result<(), engine::Error> {
