@@ -9,7 +9,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
-use catalog::SystemClock;
+use catalog::{Clock, SystemClock};
 use datafusion::physical_plan::common::collect;
 use engine::session::{Answer, Engine, EngineOptions};
 use engine::sql::statement::Statement;
@@ -25,11 +25,36 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
 /// No statement of a test takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How much later a killed engine is followed by the next one. Leases of the dead have lapsed by then: they look alive,
+/// because the process that they name is this one.
+const BETWEEN_LIVES: Duration = Duration::from_secs(3600);
+
+/// The real clock, some time later.
+#[derive(Debug)]
+struct Later {
+    clock: SystemClock,
+    by: Duration,
+}
+
+impl Clock for Later {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_add(i64::try_from(self.by.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn uuid(&self) -> uuid::Uuid {
+        self.clock.uuid()
+    }
+}
+
 /// A warehouse and the engine that has it open.
 pub struct Warehouse {
     directory: TempDir,
     mode: Mode,
-    openings: usize,
+    openings: u32,
     process: Option<Process>,
 }
 
@@ -77,10 +102,10 @@ impl Warehouse {
     async fn open(&mut self) -> Result<(), engine::Error> {
         let options = EngineOptions {
             warehouse: self.directory.path().join("warehouse").display().to_string(),
-            parallelism: self.mode.parallelism[self.openings % self.mode.parallelism.len()],
+            parallelism: self.mode.parallelism[self.openings as usize % self.mode.parallelism.len()],
             commit_interval: COMMIT_INTERVAL,
             base_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("slt"),
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(Later { clock: SystemClock::new(), by: BETWEEN_LIVES * self.openings }),
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

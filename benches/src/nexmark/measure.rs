@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arrow::datatypes::{DataType, Schema};
@@ -15,9 +14,6 @@ use crate::inputs::Inputs;
 use crate::queries::Query;
 use crate::{Args, Sink};
 
-/// How often progress is looked at; far below any commit interval worth measuring.
-const LOOK: Duration = Duration::from_millis(10);
-
 /// What is printed.
 #[derive(Debug, Serialize)]
 pub struct Measurement {
@@ -29,7 +25,7 @@ pub struct Measurement {
     pub seconds: f64,
     /// Events per second.
     pub events_per_sec: f64,
-    /// Checkpoints seen while it ran.
+    /// Checkpoints committed.
     pub checkpoints: u64,
     /// Changes written to the table or sink.
     pub rows_out: u64,
@@ -53,44 +49,18 @@ pub async fn run(args: &Args, inputs: &Inputs, query: &Query) -> anyhow::Result<
     let sql = format!("{}{}", inputs.ddl(), with_sink(args, &engine, query).await?);
     let start = clock.monotonic();
     engine.run(&sql).await?;
-    let checkpoints = count_checkpoints(&engine).await?;
+    engine.finished().await?;
     let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
-    let rows_out = engine.progress().rows_out;
+    let progress = engine.progress();
     engine.shutdown().await?;
     Ok(Measurement {
         query: query.name,
         events: args.events,
         seconds,
         events_per_sec: args.events as f64 / seconds,
-        checkpoints,
-        rows_out,
+        checkpoints: progress.checkpoints,
+        rows_out: progress.rows_out,
     })
-}
-
-/// Waits for the end and counts how often the newest checkpoint became younger.
-async fn count_checkpoints(engine: &Engine) -> anyhow::Result<u64> {
-    let mut count = 0;
-    let mut age = None;
-    let finished = engine.finished();
-    tokio::pin!(finished);
-    loop {
-        let ended = tokio::select! {
-            ended = &mut finished => Some(ended),
-            () = tokio::time::sleep(LOOK) => None,
-        };
-        let now = engine.progress().checkpoint_age_ms;
-        let younger = match (age, now) {
-            (None, Some(_)) => true,
-            (Some(before), Some(now)) => now < before,
-            (_, None) => false,
-        };
-        count += u64::from(younger);
-        age = now;
-        if let Some(ended) = ended {
-            ended?;
-            return Ok(count);
-        }
-    }
 }
 
 /// A warehouse of one run: gone afterwards unless it was asked for.
