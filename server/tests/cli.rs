@@ -163,6 +163,33 @@ fn malformed_rows_stop_the_run_with_their_place() {
 }
 
 #[test]
+fn malformed_rows_can_be_skipped_and_are_counted() {
+    let place = Place::new();
+    let file = project(&place, "SELECT id FROM names");
+    let sql = fs::read_to_string(&file).unwrap();
+    place.write("project/job.sql", &sql.replace("'csv.header'", "'format.ignore-parse-errors' = 'true', 'csv.header'"));
+    place.write("project/data/b.csv", "id,name\n3,cyd\nfour,dan\nfive,\n");
+    place.ok(&["run", &file]);
+    assert_eq!(place.csv("SELECT SUM(id) AS s FROM v"), "s\n6\n");
+    let jobs = place.csv("SHOW JOBS");
+    let (names, job) = jobs.split_once('\n').unwrap();
+    let skipped = names.split(',').position(|name| name == "skipped_rows").unwrap();
+    assert_eq!(job.trim().split(',').nth(skipped), Some("2"), "{jobs}");
+}
+
+#[test]
+fn a_damaged_catalog_is_an_error_with_its_path() {
+    let place = Place::new();
+    place.ok(&["-c", "CREATE TABLE t (a BIGINT)"]);
+    for file in ["catalog.db-wal", "catalog.db-shm"] {
+        let _ = fs::remove_file(place.path("warehouse").join(file));
+    }
+    place.write("warehouse/catalog.db", &"no database".repeat(1000));
+    let error = place.fails(&["-c", "SELECT * FROM t"]);
+    assert!(error.contains("catalog.db"), "{error}");
+}
+
+#[test]
 fn missing_files_and_unknown_options_are_explained() {
     let place = Place::new();
     assert!(place.fails(&["run", "nothing.sql"]).contains("nothing.sql"));
