@@ -1,2 +1,64 @@
-//! placeholder
-fn main() {}
+//! The `frazil` binary: reads the command line, starts the async runtime, and turns an outcome into an exit code.
+
+mod cli;
+mod failure;
+mod input;
+mod logging;
+mod output;
+mod progress;
+mod run;
+mod script;
+mod shell;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+/// Tasks exchange batches between threads all the time; the system allocator would give half the throughput.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(report) = failure.report() {
+                // Nothing is left to be done if even stderr is closed.
+                let _ = writeln!(std::io::stderr(), "{report}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("frazil-io")
+        .build()
+        .map_err(|source| Failure::io("cannot start the threads of the program", source))?;
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Some(Command::Run(args)) => run::run(args).await,
+            Some(Command::Sql(args)) => sql(args).await,
+            None => sql(cli.sql).await,
+        }
+    });
+    // A reader thread that still blocks on the terminal or a file must not keep the process alive.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn sql(args: cli::SqlArgs) -> Result<(), Failure> {
+    logging::start(logging::Default::Quiet);
+    match input::of(&args)? {
+        Some(input) => script::play(&args, input).await,
+        None => shell::interact(&args).await,
+    }
+}

@@ -1,1 +1,14 @@
-//! placeholder
+//! SQL tests: plays every `.slt` file in several modes that must all give the answers the file expects.
+//!
+//! A file is written once, as a user would type it. The modes differ in what may not matter: whether a view is maintained
+//! or computed when asked, whether it is created before or after its data, how many tasks there are, and whether the
+//! program dies between any two statements.
+
+pub mod mode;
+pub mod order;
+pub mod play;
+pub mod warehouse;
+
+pub use mode::{MODES, Mode};
+pub use play::play;
+pub use warehouse::Warehouse;

@@ -1,0 +1,3 @@
+-- q1, currency conversion: a projection.
+SELECT auction, bidder, 0.908 * price AS price, date_time, extra
+FROM bid

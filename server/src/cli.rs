@@ -1,0 +1,153 @@
+//! The command line: what users and scripts may write, with the defaults in one place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where tables live unless `-w` says otherwise.
+const DEFAULT_WAREHOUSE: &str = "./warehouse";
+
+/// The most tasks a job can be split into: rows are spread over 256 virtual nodes, and a task owns at least one.
+const MAX_PARALLELISM: i64 = 256;
+
+/// Frazil: a streaming warehouse. Continuous SQL queries whose results are Apache Iceberg tables.
+#[derive(Debug, Parser)]
+#[command(name = "frazil", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; without it, `sql`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// `frazil -c ...` is `frazil sql -c ...`.
+    #[command(flatten)]
+    pub sql: SqlArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Execute SQL: interactively on a terminal, or from -c, -f or standard input.
+    Sql(SqlArgs),
+    /// Execute a file and run its jobs: until the inputs end, or until SIGINT or SIGTERM.
+    Run(RunArgs),
+}
+
+/// Arguments of `frazil sql`.
+#[derive(Debug, Clone, Args)]
+pub struct SqlArgs {
+    /// Directory or URL of the warehouse; a directory is created if it is missing.
+    #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
+    pub warehouse: String,
+    /// Execute these statements, separated by `;`, and exit. Relative paths in them start at the current directory.
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    pub command: Option<String>,
+    /// Execute the statements of this file and exit. Relative paths in them start at the file's directory.
+    #[arg(short, long)]
+    pub file: Option<PathBuf>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// Arguments of `frazil run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The file. Relative paths in it start at the file's directory.
+    pub file: PathBuf,
+    /// Directory or URL of the warehouse; a directory is created if it is missing.
+    #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
+    pub warehouse: String,
+    /// Tasks per job; the number of cores unless given. May differ from run to run.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
+    pub parallelism: Option<u16>,
+    /// How often results are committed, such as `1s` or `250ms`.
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub commit_interval: Duration,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns and a row count; the whole result is collected first.
+    Table,
+    /// RFC 4180 with a header line; NULL is empty, an empty string is `""`. Printed as it is computed.
+    Csv,
+    /// One JSON object per line. Printed as it is computed.
+    Json,
+}
+
+/// The number of tasks where the user does not say: one per core.
+pub fn default_parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The commit interval of `frazil sql`, where only `SET commit_interval` can change it.
+pub const DEFAULT_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A number and a unit: `250ms`, `1s`, `1.5s`, `2m` or `2min`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds_per_unit = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        _ => return Err("write a number and a unit (ms, s, min), such as 250ms or 1s".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("{number:?} is not a number"))?;
+    let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|e| e.to_string())?;
+    if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sql_is_what_happens_without_a_subcommand() {
+        let cli = Cli::try_parse_from(["frazil", "-w", "/tmp/w", "-c", "SELECT 1", "--format", "csv"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.sql.warehouse, "/tmp/w");
+        assert_eq!(cli.sql.command.as_deref(), Some("SELECT 1"));
+        assert_eq!(cli.sql.format, Format::Csv);
+    }
+
+    #[test]
+    fn run_has_the_documented_defaults() {
+        let cli = Cli::try_parse_from(["frazil", "run", "a.sql"]).unwrap();
+        let Some(Command::Run(run)) = cli.command else { panic!("not run") };
+        assert_eq!((run.warehouse.as_str(), run.parallelism), ("./warehouse", None));
+        assert_eq!(run.commit_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn contradictions_and_nonsense_are_refused() {
+        for line in [
+            &["frazil", "sql", "-c", "SELECT 1", "-f", "a.sql"][..],
+            &["frazil", "run"],
+            &["frazil", "run", "a.sql", "--parallelism", "0"],
+            &["frazil", "run", "a.sql", "--parallelism", "257"],
+            &["frazil", "run", "a.sql", "--commit-interval", "soon"],
+            &["frazil", "--format", "xml"],
+        ] {
+            assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, ms) in [("250ms", 250), ("1s", 1000), ("1.5s", 1500), ("2m", 120_000), ("2 min", 120_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "1", "s", "-1s", "1h1m", "0ms", "1.2.3s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The engine under a test: a warehouse in a temporary directory, opened again and again if the mode says so.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use async_trait::async_trait;
+use catalog::{Clock, SystemClock};
+use datafusion::physical_plan::common::collect;
+use engine::session::{Answer, Engine, EngineOptions};
+use engine::sql::statement::Statement;
+use sqllogictest::{DBOutput, DefaultColumnType};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::mode::{Mode, Views};
+
+/// Results are committed at this interval: short, so that a test sees several checkpoints.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// No statement of a test takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much later a killed engine is followed by the next one. Leases of the dead have lapsed by then: they look alive,
+/// because the process that they name is this one.
+const BETWEEN_LIVES: Duration = Duration::from_secs(3600);
+
+/// The real clock, some time later.
+#[derive(Debug)]
+struct Later {
+    clock: SystemClock,
+    by: Duration,
+}
+
+impl Clock for Later {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_add(i64::try_from(self.by.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn uuid(&self) -> uuid::Uuid {
+        self.clock.uuid()
+    }
+}
+
+/// A warehouse and the engine that has it open.
+pub struct Warehouse {
+    directory: TempDir,
+    mode: Mode,
+    openings: u32,
+    process: Option<Process>,
+}
+
+/// What dies with a kill: an engine and all the threads that its async work runs on.
+struct Process {
+    runtime: Runtime,
+    engine: Engine,
+}
+
+/// The rows of a statement, or nothing but that it is done.
+enum Outcome {
+    Rows(Vec<RecordBatch>),
+    Done,
+}
+
+impl Warehouse {
+    /// Opens a new, empty warehouse.
+    pub async fn new(mode: Mode) -> Result<Self, engine::Error> {
+        let directory =
+            tempfile::tempdir().map_err(|e| engine::Error::internal("no temporary directory").because(e))?;
+        let mut warehouse = Self { directory, mode, openings: 0, process: None };
+        warehouse.open().await?;
+        Ok(warehouse)
+    }
+
+    /// Executes one statement and returns its rows as text.
+    pub async fn rows(&mut self, sql: &str) -> Result<Option<Vec<Vec<String>>>, engine::Error> {
+        let sql = self.adapt(sql);
+        let outcome = self.in_process(sql).await;
+        if self.mode.killed {
+            self.restart().await?;
+        }
+        match outcome? {
+            Outcome::Rows(batches) => as_text(&batches).map(Some),
+            Outcome::Done => Ok(None),
+        }
+    }
+
+    /// Kills the engine and opens the warehouse with the next number of tasks.
+    pub async fn restart(&mut self) -> Result<(), engine::Error> {
+        self.kill();
+        self.open().await
+    }
+
+    async fn open(&mut self) -> Result<(), engine::Error> {
+        let options = EngineOptions {
+            warehouse: self.directory.path().join("warehouse").display().to_string(),
+            parallelism: self.mode.parallelism[self.openings as usize % self.mode.parallelism.len()],
+            commit_interval: COMMIT_INTERVAL,
+            base_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("slt"),
+            clock: Arc::new(Later { clock: SystemClock::new(), by: BETWEEN_LIVES * self.openings }),
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| engine::Error::internal("no runtime").because(e))?;
+        let opened = runtime.spawn(Engine::open(options)).await;
+        let engine = opened.map_err(|e| engine::Error::internal("opening the warehouse panicked").because(e))??;
+        self.openings += 1;
+        self.process = Some(Process { runtime, engine });
+        Ok(())
+    }
+
+    /// Ends the engine without telling it: whatever it did not commit is lost.
+    fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.runtime.shutdown_background();
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), engine::Error> {
+        let Some(Process { runtime, engine }) = self.process.take() else { return Ok(()) };
+        let closed = runtime.spawn(async move { engine.shutdown().await }).await;
+        runtime.shutdown_background();
+        closed.map_err(|e| engine::Error::internal("the shutdown panicked").because(e))?
+    }
+
+    /// In batch mode nothing is maintained: views are plain ones.
+    fn adapt(&self, sql: &str) -> String {
+        match (self.mode.views, first_words(sql, 2).as_str()) {
+            (Views::Plain, "CREATE MATERIALIZED" | "DROP MATERIALIZED") => sql.replacen("MATERIALIZED ", "", 1),
+            _ => sql.to_owned(),
+        }
+    }
+
+    async fn in_process(&self, sql: String) -> Result<Outcome, engine::Error> {
+        let Some(process) = &self.process else { return Err(engine::Error::internal("the warehouse is closed")) };
+        let engine = process.engine.clone();
+        let views = self.mode.views;
+        let what = sql.clone();
+        let task = process.runtime.spawn(async move { execute(&engine, &sql, views).await });
+        match tokio::time::timeout(PATIENCE, task).await {
+            Ok(outcome) => outcome.map_err(|e| engine::Error::internal("the statement panicked").because(e))?,
+            Err(_) => Err(engine::Error::internal(format!("no answer after {PATIENCE:?} to: {what}"))),
+        }
+    }
+}
+
+fn first_words(sql: &str, count: usize) -> String {
+    sql.split_whitespace().take(count).collect::<Vec<_>>().join(" ").to_ascii_uppercase()
+}
+
+/// Executes a text; before a query it waits until the views reflect everything committed.
+async fn execute(engine: &Engine, sql: &str, views: Views) -> Result<Outcome, engine::Error> {
+    let mut outcome = Outcome::Done;
+    for statement in engine.parse(sql)? {
+        if views != Views::Plain && matches!(statement.statement, Statement::Query(_)) {
+            for flush in engine.parse("FLUSH")? {
+                engine.execute(&flush).await?;
+            }
+        }
+        outcome = match engine.execute(&statement).await? {
+            Answer::Rows(stream) => Outcome::Rows(collect(stream).await?),
+            Answer::Done(_) => Outcome::Done,
+        };
+    }
+    Ok(outcome)
+}
+
+fn as_text(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, engine::Error> {
+    let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<_> =
+            batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options)).collect::<Result<_, _>>()?;
+        for row in 0..batch.num_rows() {
+            let cell = |(column, formatter): (&arrow::array::ArrayRef, &ArrayFormatter<'_>)| {
+                let text = formatter.value(row).to_string();
+                let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+                // An empty cell could not be seen in a file.
+                if is_text && column.is_valid(row) && text.is_empty() { "(empty)".to_owned() } else { text }
+            };
+            rows.push(batch.columns().iter().zip(&columns).map(cell).collect());
+        }
+    }
+    Ok(rows)
+}
+
+#[async_trait]
+impl sqllogictest::AsyncDB for Warehouse {
+    type Error = engine::Error;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, engine::Error> {
+        Ok(match self.rows(sql).await? {
+            Some(rows) => {
+                let width = rows.first().map_or(0, Vec::len);
+                DBOutput::Rows { types: vec![DefaultColumnType::Any; width], rows }
+            }
+            None => DBOutput::StatementComplete(0),
+        })
+    }
+
+    async fn shutdown(&mut self) {
+        let closed = self.close().await.context("the warehouse could not be closed");
+        // There is no way to report through the trait; a test must not pass over it.
+        assert!(closed.is_ok(), "{closed:?}");
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+impl Drop for Warehouse {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where blocking is not allowed.
+        self.kill();
+    }
+}
