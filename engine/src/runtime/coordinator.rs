@@ -289,3 +289,6 @@ impl Coordinator {
         sources.chain(checkpoint).min().map(|at| at.max(now_ms))
     }
 }
+
+#[cfg(test)]
+mod tests;
