@@ -102,8 +102,7 @@ const SETTINGS: [(&str, &str); 1] =
 impl Engine {
     /// Opens (or creates) a warehouse. Must be called within a tokio runtime.
     pub async fn open(options: EngineOptions) -> Result<Self> {
-        let catalog = catalog::SqliteCatalog::open(&PathBuf::from(&options.warehouse).join("catalog.db"), catalog::SqliteOptions::default()).await?;
-        let warehouse = Warehouse::local(&PathBuf::from(&options.warehouse), Arc::new(catalog), options.clock.clone())?;
+        let warehouse = Warehouse::open(&options.warehouse, options.clock.clone()).await?;
         if options.parallelism == 0 || options.parallelism > crate::hash::VNODES {
             return Err(Error::new(ErrorKind::Option, format!("parallelism must be 1 to {}", crate::hash::VNODES)));
         }

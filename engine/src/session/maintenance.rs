@@ -1,22 +1,25 @@
-//! Background work of an engine: follows the catalog's version, tiers tables that grew, sweeps garbage.
+//! Background work of an engine: follows the catalog's version, tiers tables that grew, forgets and sweeps.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use catalog::{ObjectId, Version};
 use storage::Warehouse;
 use storage::sweep::sweep;
-use storage::tiering::tier;
+use storage::tiering::{RetentionPolicy, TieringPolicy, retain, tier};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::error::Result;
+use crate::runtime::checkpoint::{Payload, TablePosition};
 
 /// How often the catalog is asked for its version. One indexed read; it bounds the latency of changes by other processes.
 const POLL: Duration = Duration::from_millis(20);
 /// Tables are looked at for tiering at most this often.
 const TIERING_PAUSE: Duration = Duration::from_millis(500);
+/// How often old versions and changelogs are forgotten.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(20);
 /// How often garbage is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Files younger than this may belong to a commit that is under way.
@@ -41,9 +44,10 @@ pub async fn watch_versions(warehouse: &Arc<Warehouse>) -> Result<watch::Receive
     Ok(receiver)
 }
 
-/// The task that tiers and sweeps.
+/// The task that tiers, forgets and sweeps.
 pub struct Maintenance {
     warehouse: Arc<Warehouse>,
+    policy: TieringPolicy,
     /// Tables that changed and may hold hot segments.
     touched: Arc<Mutex<BTreeSet<ObjectId>>>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -51,54 +55,89 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Starts the task; `tables` tells it which tables changed.
-    pub fn start(warehouse: Arc<Warehouse>, mut tables: mpsc::UnboundedReceiver<ObjectId>) -> Self {
+    pub fn start(warehouse: Arc<Warehouse>, tables: mpsc::UnboundedReceiver<ObjectId>) -> Self {
         let touched: Arc<Mutex<BTreeSet<ObjectId>>> = Arc::default();
-        let all = touched.clone();
-        let store = warehouse.clone();
-        let task = tokio::spawn(async move {
-            let mut sweep_timer = tokio::time::interval(SWEEP_INTERVAL);
-            sweep_timer.tick().await;
-            loop {
-                tokio::select! {
-                    table = tables.recv() => {
-                        let Some(table) = table else { return };
-                        let mut changed = BTreeSet::from([table]);
-                        tokio::time::sleep(TIERING_PAUSE).await;
-                        while let Ok(table) = tables.try_recv() {
-                            changed.insert(table);
-                        }
-                        all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(&changed);
-                        for table in changed {
-                            if let Err(error) = tier(&store, table, false).await {
-                                tracing::warn!(%table, %error, "tiering failed; it is tried again after the next change");
-                            }
-                        }
-                    }
-                    _ = sweep_timer.tick() => {
-                        if let Err(error) = sweep(&store, SWEEP_GRACE).await {
-                            tracing::warn!(%error, "the sweep for garbage failed; it is tried again later");
-                        }
-                    }
-                }
-            }
-        });
-        Self { warehouse, touched, task: Mutex::new(Some(task)) }
+        let policy = TieringPolicy::default();
+        let task = tokio::spawn(work(warehouse.clone(), policy.clone(), tables, touched.clone()));
+        Self { warehouse, policy, touched, task: Mutex::new(Some(task)) }
     }
 
     /// Ends the task and tiers whatever this process has changed, so that other engines see all of it.
     pub async fn finish(&self, targets: &[ObjectId]) -> Result<()> {
-        let task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             task.abort();
             let _ = task.await;
         }
-        let mut touched =
-            std::mem::take(&mut *self.touched.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let mut touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
         touched.extend(targets);
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
         for table in touched.into_iter().filter(|table| snapshot.tables.contains_key(table)) {
-            tier(&self.warehouse, table, true).await?;
+            tier(&self.warehouse, table, &self.policy, true).await?;
         }
         Ok(())
     }
+}
+
+async fn work(
+    warehouse: Arc<Warehouse>,
+    policy: TieringPolicy,
+    mut tables: mpsc::UnboundedReceiver<ObjectId>,
+    touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+) {
+    let mut retain_timer = tokio::time::interval(RETAIN_INTERVAL);
+    let mut sweep_timer = tokio::time::interval(SWEEP_INTERVAL);
+    // The first tick of an interval is immediate: a short visit should not start with a sweep.
+    retain_timer.tick().await;
+    sweep_timer.tick().await;
+    loop {
+        tokio::select! {
+            table = tables.recv() => {
+                let Some(table) = table else { return };
+                let mut changed = BTreeSet::from([table]);
+                touched.lock().unwrap_or_else(PoisonError::into_inner).insert(table);
+                tokio::time::sleep(TIERING_PAUSE).await;
+                while let Ok(table) = tables.try_recv() {
+                    changed.insert(table);
+                }
+                touched.lock().unwrap_or_else(PoisonError::into_inner).extend(&changed);
+                for table in changed {
+                    if let Err(error) = tier_until_done(&warehouse, table, &policy).await {
+                        tracing::warn!(%table, %error, "tiering failed; it is tried again after the next change");
+                    }
+                }
+            }
+            _ = retain_timer.tick() => {
+                if let Err(error) = forget(&warehouse).await {
+                    tracing::warn!(%error, "old versions could not be forgotten; it is tried again later");
+                }
+            }
+            _ = sweep_timer.tick() => {
+                if let Err(error) = sweep(&warehouse, SWEEP_GRACE).await {
+                    tracing::warn!(%error, "the sweep for garbage failed; it is tried again later");
+                }
+            }
+        }
+    }
+}
+
+async fn tier_until_done(warehouse: &Arc<Warehouse>, table: ObjectId, policy: &TieringPolicy) -> Result<()> {
+    while tier(warehouse, table, policy, false).await?.is_some() {}
+    Ok(())
+}
+
+/// Forgets versions and changelogs that nobody may still ask for.
+async fn forget(warehouse: &Warehouse) -> Result<()> {
+    let snapshot = warehouse.catalog().snapshot(None).await?;
+    let mut needed: BTreeMap<ObjectId, Version> = BTreeMap::new();
+    for job in snapshot.jobs.values() {
+        let Some(checkpoint) = &job.checkpoint else { continue };
+        for (table, position) in Payload::read(job, checkpoint)?.positions.tables {
+            if let TablePosition::Version(version) = position {
+                needed.entry(table).and_modify(|oldest| *oldest = version.min(*oldest)).or_insert(version);
+            }
+        }
+    }
+    retain(warehouse, &RetentionPolicy::default(), &needed).await?;
+    Ok(())
 }
