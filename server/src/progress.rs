@@ -102,6 +102,7 @@ mod tests {
             checkpoint_age_ms: Some(1_340),
             lag_ms: Some(61_000),
             running_jobs: 3,
+            checkpoints: 3,
             skipped: 2,
         };
         assert_eq!(

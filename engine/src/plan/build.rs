@@ -622,10 +622,10 @@ impl Builder<'_> {
 
     fn unnest(&mut self, unnest: &Unnest) -> Result<usize> {
         let input = self.plan_node(&unnest.input)?;
-        let [(list, _)] = unnest.list_type_columns.as_slice() else {
+        let [(list, unnested)] = unnest.list_type_columns.as_slice() else {
             return Err(unsupported("UNNEST of more than one list, or of a struct"));
         };
-        if !unnest.struct_type_columns.is_empty() || !unnest.options.recursions.is_empty() {
+        if !unnest.struct_type_columns.is_empty() || unnested.depth != 1 {
             return Err(unsupported("UNNEST of a struct or of nested lists"));
         }
         let schema = internal_schema(unnest.schema.as_arrow());

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::{Action, Column, Job, JobKind, JobStatus, Object, ObjectId, ObjectKind, Requirement, Snapshot, TableState};
+use catalog::{Action, Job, JobKind, JobStatus, Object, ObjectId, ObjectKind, Requirement, Snapshot, TableState};
 use storage::types::{columns, storable_schema};
 
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
-use crate::sql::context::{Mode, Planner, fit_to_table, relations, rename, stored_schema};
+use crate::sql::context::{Mode, Planner, fit_to_table, name_columns, relations, rename, stored_schema};
 use crate::sql::statement::{CreateTable, CreateView, Drop, DropKind, Insert, ParsedStatement};
 
 /// What to do with a definition that exists already.
@@ -355,7 +355,7 @@ impl Inner {
                 .at(position)
                 .hint("insert into the tables that it reads"));
         }
-        let mut planned = planner.query(&insert.query, Mode::Continuous).await?;
+        let mut planned = planner.query(&name_columns(&insert.query), Mode::Continuous).await?;
         planned.logical = fit_to_table(planned.logical, &table, &insert.columns)?;
         let schema = storage::types::arrow_schema(&table)?;
         let plan = planner.incremental(&planned, &schema)?;
@@ -373,9 +373,4 @@ impl Inner {
             _ => Target::Table(object.clone()),
         })
     }
-}
-
-/// Names of an object's columns.
-pub fn column_names(columns: &[Column]) -> Vec<String> {
-    columns.iter().map(|c| c.name.clone()).collect()
 }

@@ -19,7 +19,7 @@ use crate::runtime::commit::transact;
 use crate::runtime::dataflow::{Target, key_columns};
 use crate::session::define::writer_of;
 use crate::session::Inner;
-use crate::sql::context::{Mode, Planner, fit_to_table, memory_scan, relations};
+use crate::sql::context::{Mode, Planner, fit_to_table, memory_scan, name_columns, relations};
 use crate::sql::statement::Insert;
 
 /// How often an INSERT starts again because another one changed the same keyed table meanwhile.
@@ -65,7 +65,7 @@ impl Inner {
             return Err(Error::sql(format!("{} is a view and cannot be written", table.name))
                 .hint("insert into the tables that it reads"));
         }
-        let planned = planner.query(&insert.query, Mode::Batch).await?;
+        let planned = planner.query(&name_columns(&insert.query), Mode::Batch).await?;
         let logical = fit_to_table(planned.logical, &table, &insert.columns)?;
         let batches = self.collect(planned.state, logical).await?;
         let schema = crate::plan::build::internal_schema(arrow_schema(&table)?.as_ref());

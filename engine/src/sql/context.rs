@@ -246,6 +246,21 @@ fn resolve(scan: &TableScan) -> Result<Arc<Object>> {
     }
 }
 
+/// Gives every column of a query's SELECT list a name of its own. For INSERT, where only the place of a column counts:
+/// two columns of the same text, such as two NULLs, must not be taken for one.
+pub fn name_columns(query: &ast::Query) -> ast::Query {
+    let mut query = query.clone();
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        for (place, item) in select.projection.iter_mut().enumerate() {
+            if let ast::SelectItem::UnnamedExpr(expr) = item {
+                let alias = ast::Ident::new(format!("column_{place}"));
+                *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+    }
+    query
+}
+
 /// Gives a plan's columns other names; with too few or too many names it is an error.
 pub fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
     let columns = plan.schema().columns();
