@@ -20,6 +20,10 @@ const POLL: Duration = Duration::from_millis(20);
 const TIERING_PAUSE: Duration = Duration::from_millis(500);
 /// How often old versions and changelogs are forgotten.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(20);
+/// How far back tables can be read and changelogs followed. With one segment per table and commit this also bounds the
+/// number of files: a commit a second leaves some hundreds per table. Changes that a job has still to read are kept longer.
+const RETENTION: RetentionPolicy =
+    RetentionPolicy { changelog_age_ms: 300_000, changelog_segments: 1_024, version_age_ms: 300_000 };
 /// How often garbage is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Files younger than this may belong to a commit that is under way.
@@ -138,6 +142,6 @@ async fn forget(warehouse: &Warehouse) -> Result<()> {
             }
         }
     }
-    retain(warehouse, &RetentionPolicy::default(), &needed).await?;
+    retain(warehouse, &RETENTION, &needed).await?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as DataFusionStatement;
-use datafusion::sql::sqlparser::ast::{self, visit_relations};
+use datafusion::sql::sqlparser::ast::{self, visit_expressions_mut, visit_relations};
 use storage::Warehouse;
 use storage::scan::DynamicTable;
 use storage::types::{arrow_schema, storable_schema};
@@ -188,7 +188,7 @@ impl Planner {
                 schema.register_table(name, provider)?;
                 reads.push(object);
             }
-            let statement = ast::Statement::Query(Box::new(query.clone()));
+            let statement = ast::Statement::Query(Box::new(name_subqueries(exact_filters(query))));
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
             if mode == Mode::Continuous {
@@ -244,6 +244,36 @@ fn resolve(scan: &TableScan) -> Result<Arc<Object>> {
         Some(table) => Ok(table.object.clone()),
         None => Err(Error::sql(format!("{} cannot be read by a continuous query", scan.table_name))),
     }
+}
+
+/// Makes the condition of every `FILTER (WHERE ...)` true or false, never NULL: DataFusion 53 counts rows whose condition
+/// is NULL if the value under the NULL happens to be true.
+fn exact_filters(query: &ast::Query) -> ast::Query {
+    let mut query = query.clone();
+    let _ = visit_expressions_mut(&mut query, |expr| {
+        if let ast::Expr::Function(function) = expr
+            && let Some(filter) = &mut function.filter
+            && !matches!(filter.as_ref(), ast::Expr::IsTrue(_))
+        {
+            let condition = std::mem::replace(filter.as_mut(), ast::Expr::value(ast::Value::Null));
+            **filter = ast::Expr::IsTrue(Box::new(ast::Expr::Nested(Box::new(condition))));
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    query
+}
+
+/// Gives subqueries in the outermost SELECT list names of their own, since DataFusion calls them all alike.
+fn name_subqueries(mut query: ast::Query) -> ast::Query {
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        for (place, item) in select.projection.iter_mut().enumerate() {
+            if let ast::SelectItem::UnnamedExpr(expr @ ast::Expr::Subquery(_)) = item {
+                let alias = ast::Ident::new(format!("column_{place}"));
+                *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+    }
+    query
 }
 
 /// Gives every column of a query's SELECT list a name of its own. For INSERT, where only the place of a column counts:
