@@ -2,6 +2,7 @@
 //!
 //! Every construct without an incremental form is refused here, when the statement is planned.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -20,7 +21,7 @@ use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::expressions::{CastExpr, Column, Literal};
 
-use super::{Distribution, IncrementalPlan, Kind, Node, Properties};
+use super::{Distribution, IncrementalPlan, Kind, Node, Properties, Route};
 use crate::error::{Error, Result};
 use crate::operator::aggregate::{AggregateCall, AggregateFunction, AggregateSpec};
 use crate::operator::join::{JoinKind, JoinSpec};
@@ -38,7 +39,13 @@ pub fn build(
     resolve: Resolve<'_>,
     columns: &Schema,
 ) -> Result<IncrementalPlan> {
-    let mut builder = Builder { state, resolve, plan: IncrementalPlan::default() };
+    let mut builder = Builder {
+        state,
+        resolve,
+        plan: IncrementalPlan::default(),
+        known: HashMap::new(),
+        shared: HashSet::new(),
+    };
     let root = builder.plan_node(logical)?;
     builder.finish(root, columns)?;
     Ok(builder.plan)
@@ -55,6 +62,10 @@ struct Builder<'a> {
     state: &'a SessionState,
     resolve: Resolve<'a>,
     plan: IncrementalPlan,
+    /// Every node by all that it is, so that equal subqueries become one.
+    known: HashMap<String, usize>,
+    /// Nodes that were found again: they have more than one consumer and must stay as they are.
+    shared: HashSet<usize>,
 }
 
 /// The numbering of rows that a filter above a window limits.
@@ -69,8 +80,20 @@ impl Builder<'_> {
             .into_iter()
             .map(|(from, wanted)| (from, self.plan.nodes[from].properties.distribution.route_to(&wanted)))
             .collect();
-        self.plan.nodes.push(Node { kind, inputs, schema, properties });
-        self.plan.nodes.len() - 1
+        self.push_node(Node { kind, inputs, schema, properties })
+    }
+
+    /// Adds a node, or finds the one that does the same.
+    fn push_node(&mut self, node: Node) -> usize {
+        let what = identity(&node);
+        if let Some(place) = self.known.get(&what) {
+            self.shared.insert(*place);
+            return *place;
+        }
+        self.plan.nodes.push(node);
+        let place = self.plan.nodes.len() - 1;
+        self.known.insert(what, place);
+        place
     }
 
     fn properties(&self, node: usize) -> &Properties {
@@ -194,14 +217,15 @@ impl Builder<'_> {
             Some(expressions) => moved_properties(self.properties(input), expressions),
             None => self.properties(input).clone(),
         };
-        let last = input + 1 == self.plan.nodes.len();
-        if let (true, None, Some(_), Kind::Map { expressions: none @ None, .. }) =
-            (last, &predicate, &expressions, &mut self.plan.nodes[input].kind)
+        let own = input + 1 == self.plan.nodes.len() && !self.shared.contains(&input);
+        if let (true, None, Some(_), Kind::Map { expressions: None, .. }) =
+            (own, &predicate, &expressions, &self.plan.nodes[input].kind)
+            && let Some(filter) = self.plan.nodes.pop()
         {
-            *none = expressions;
-            self.plan.nodes[input].schema = schema;
-            self.plan.nodes[input].properties = properties;
-            return input;
+            self.known.remove(&identity(&filter));
+            let Kind::Map { predicate, .. } = filter.kind else { return input };
+            let kind = Kind::Map { predicate, expressions };
+            return self.push_node(Node { kind, inputs: filter.inputs, schema, properties });
         }
         self.push(Kind::Map { predicate, expressions }, vec![(input, Distribution::Arbitrary)], schema, properties)
     }
@@ -653,10 +677,18 @@ impl Builder<'_> {
         let wanted = internal_schema(columns);
         let root = self.cast_to(root, &wanted)?;
         if root + 1 != self.plan.nodes.len() {
-            return Err(Error::internal("the root of a plan is not its last node"));
+            let Node { schema, properties, .. } = self.plan.nodes[root].clone();
+            let kind = Kind::Map { predicate: None, expressions: None };
+            self.plan.nodes.push(Node { kind, inputs: vec![(root, Route::Local)], schema, properties });
         }
+        self.plan.warnings.dedup();
         Ok(())
     }
+}
+
+/// All that a node is, as text: nodes with equal texts do the same.
+fn identity(node: &Node) -> String {
+    format!("{:?} {:?} {:?}", node.kind, node.inputs, node.schema)
 }
 
 /// Columns that an operator needs of its input: those that are there, and those to be computed.

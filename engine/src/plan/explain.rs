@@ -1,5 +1,6 @@
 //! Prints an incremental plan as a tree: each operator with its key, whether it retracts, its watermark and its state.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use arrow::datatypes::Schema;
@@ -10,7 +11,7 @@ use super::{IncrementalPlan, Kind, Node, Route};
 pub fn explain(plan: &IncrementalPlan) -> String {
     let mut text = String::new();
     if let Some(root) = plan.nodes.len().checked_sub(1) {
-        print(plan, root, &Route::Local, 0, &mut text);
+        print(plan, root, &Route::Local, 0, &mut BTreeSet::new(), &mut text);
     }
     for warning in &plan.warnings {
         let _ = writeln!(text, "warning: {warning}");
@@ -18,11 +19,21 @@ pub fn explain(plan: &IncrementalPlan) -> String {
     text
 }
 
-fn print(plan: &IncrementalPlan, place: usize, route: &Route, depth: usize, text: &mut String) {
+/// A node with several consumers is printed whole once, and by name where it comes again.
+fn print(
+    plan: &IncrementalPlan,
+    place: usize,
+    route: &Route,
+    depth: usize,
+    seen: &mut BTreeSet<usize>,
+    text: &mut String,
+) {
     let node = &plan.nodes[place];
-    let _ = writeln!(text, "{:indent$}{}", "", line(plan, place, route), indent = depth * 2);
-    for (input, route) in &node.inputs {
-        print(plan, *input, route, depth + 1, text);
+    let again = !seen.insert(place) && !node.inputs.is_empty();
+    let above = if again { "  (shared, see above)" } else { "" };
+    let _ = writeln!(text, "{:indent$}{}{above}", "", line(plan, place, route), indent = depth * 2);
+    for (input, route) in node.inputs.iter().filter(|_| !again) {
+        print(plan, *input, route, depth + 1, seen, text);
     }
 }
 

@@ -84,10 +84,15 @@ pub enum Role {
     },
     /// An operator of the plan.
     Operator(Kind),
-    /// Turns upserts by key into changes of a keyed table.
+    /// Turns upserts by key into changes of a keyed table. Its state is the table itself, which nobody else writes: it is
+    /// read from there at every start and is part of no checkpoint.
     Upsert {
+        /// The table.
+        table: Arc<Object>,
         /// Key columns.
         key: Vec<usize>,
+        /// Of several rows of one key in an epoch the one with the greatest event time wins, if there is one.
+        event_time: Option<usize>,
     },
     /// Collects the changes of a table for the next checkpoint.
     TableOutput {
@@ -323,7 +328,8 @@ impl Builder {
                 let written_by_users = object.kind == catalog::ObjectKind::Table;
                 if written_by_users && !key.is_empty() {
                     let to = properties.distribution.route_to(&Distribution::Hash(key.clone()));
-                    from = add(self, Role::Upsert { key }, vec![(root, to)]);
+                    let event_time = properties.watermark.first().copied();
+                    from = add(self, Role::Upsert { table: table.clone(), key, event_time }, vec![(root, to)]);
                 } else if !properties.insert_only && !key.is_empty() {
                     // All changes of one key must be consolidated in one place.
                     route = match &properties.distribution {

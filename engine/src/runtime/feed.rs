@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex};
 use catalog::{JobStatus, ObjectId, ObjectKind, Snapshot, Version};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use datafusion::prelude::{SessionConfig, SessionContext};
 use storage::Warehouse;
-use storage::scan::{DynamicTable, changes_since};
+use storage::scan::changes_since;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::change::Changes;
@@ -216,9 +215,7 @@ async fn backfill(
     let (Some(object), Some(state)) = (snapshot.objects.get(&group.table), snapshot.tables.get(&group.table)) else {
         return Ok(());
     };
-    let table = DynamicTable::new(warehouse.clone(), object.clone(), state.clone())?;
-    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
-    let mut rows = session.read_table(Arc::new(table))?.execute_stream().await?;
+    let mut rows = crate::runtime::state::stream(warehouse, object, state).await?;
     while let Some(batch) = rows.next().await {
         stage.room().await;
         stage.push(vec![(&group.nodes, vec![Changes::inserts(batch?)])], None);

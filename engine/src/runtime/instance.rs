@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrow::compute::SortOptions;
 use catalog::ObjectId;
 
 use crate::change::Changes;
@@ -53,8 +54,9 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
     let input = || flow.nodes[node.inputs[0].0].schema.clone();
     let output = node.schema.clone();
     let made = match &node.role {
-        Role::Upsert { key } => {
-            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order: None })?;
+        Role::Upsert { key, event_time, .. } => {
+            let order = event_time.map(|column| (column, SortOptions::default()));
+            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order })?;
             let info = operator.info();
             observed(operator, info, node, flow)
         }

@@ -188,7 +188,8 @@ impl Driver {
         let infos = infos(&flow)?;
         let committer = Committer::new(warehouse.clone(), flow.clone(), leases.clone(), &payloads, &infos);
         let files: Vec<_> = payloads.iter().map(|p| p.as_ref().map(|p| p.state.clone()).unwrap_or_default()).collect();
-        let restored = state::restore(&warehouse, &flow, &files, parallelism).await?;
+        let mut restored = state::restore(&warehouse, &flow, &files, parallelism).await?;
+        state::read_upserted(&warehouse, &flow, &snapshot, &mut restored).await?;
         let feeds = feeds(&flow);
 
         let coordinator = Coordinator::new(Settings {

@@ -477,10 +477,14 @@ impl Slot {
     }
 
     fn checkpoint(&mut self, node: NodeId, epoch: u64) -> Result<(), Failure> {
-        let flow = &self.flow.nodes[node];
+        let flow = self.flow.clone();
+        let flow = &flow.nodes[node];
         let (job, operator) = (flow.job, flow.operator);
         let deltas = self.nodes[node].instance.checkpoint();
-        let deltas = self.blame(node, deltas)?;
+        let mut deltas = self.blame(node, deltas)?;
+        if matches!(flow.role, Role::Upsert { .. }) {
+            deltas.clear();
+        }
         let output = self.nodes[node].instance.take_output();
         let output = self.blame(node, output)?;
         if let Some(checkpoint) = self.open.get_mut(&epoch).and_then(|open| open.checkpoint.as_mut()) {

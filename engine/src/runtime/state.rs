@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt8Array, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, UInt8Type};
+use catalog::{Object, Snapshot, TableState};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
 use storage::Warehouse;
+use storage::scan::DynamicTable;
 use storage::state::{StateFile, StateSection, read_state};
 
 use crate::error::{Error, Result};
+use crate::hash::{hash_columns, vnode};
 use crate::operator::StateDelta;
-use crate::runtime::dataflow::{Dataflow, NodeId};
+use crate::runtime::dataflow::{Dataflow, NodeId, Role};
 use crate::runtime::exchange::owner;
 
 /// State per slot, in the order in which it was written.
@@ -84,4 +90,42 @@ pub async fn restore(
         }
     }
     Ok(state)
+}
+
+/// Gives upserts the rows that their tables hold now. `state` is what [`restore`] returned.
+pub async fn read_upserted(
+    warehouse: &Arc<Warehouse>,
+    flow: &Dataflow,
+    snapshot: &Snapshot,
+    state: &mut SlotState,
+) -> Result<()> {
+    for (node, flow_node) in flow.nodes.iter().enumerate() {
+        let Role::Upsert { table, key, .. } = &flow_node.role else { continue };
+        let Some(held) = snapshot.tables.get(&table.id) else { continue };
+        // The operator's state table has the key columns first.
+        let columns: Vec<_> = key.iter().copied().chain((0..table.columns.len()).filter(|c| !key.contains(c))).collect();
+        let mut rows = stream(warehouse, table, held).await?;
+        let mut hashes = Vec::new();
+        while let Some(batch) = rows.next().await {
+            let rows = batch?.project(&columns)?;
+            hash_columns(&rows.columns()[..key.len()], rows.num_rows(), &mut hashes)?;
+            let vnodes = hashes.iter().map(|hash| vnode(*hash)).collect();
+            let deleted = vec![false; rows.num_rows()];
+            for (slot, delta) in by_slot(StateDelta { table: 0, vnodes, deleted, rows }, state.len())? {
+                state[slot].push((node, delta));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All rows of a table, in batches.
+pub async fn stream(
+    warehouse: &Arc<Warehouse>,
+    object: &Arc<Object>,
+    state: &Arc<TableState>,
+) -> Result<SendableRecordBatchStream> {
+    let table = DynamicTable::new(warehouse.clone(), object.clone(), state.clone())?;
+    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    Ok(session.read_table(Arc::new(table))?.execute_stream().await?)
 }

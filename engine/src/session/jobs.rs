@@ -213,9 +213,14 @@ impl Inner {
             }
         }
         match self.start_jobs(&orphans).await {
+            Ok(()) => Ok(()),
             // Somebody else was faster.
             Err(error) if error.kind() == ErrorKind::Fenced => Ok(()),
-            other => other,
+            // That an old job cannot run is no reason to refuse a new statement.
+            Err(error) => {
+                tracing::warn!(%error, "jobs that nobody runs could not be resumed");
+                Ok(())
+            }
         }
     }
 
