@@ -1,0 +1,139 @@
+//! Writing rows as Parquet data files of a good size.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use catalog::Object;
+use iceberg::spec::{DataContentType, DataFile, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::statistics;
+use crate::error::{Error, Result};
+use crate::types;
+use crate::warehouse::Warehouse;
+
+/// Size at which a data file is closed and the next one begins.
+pub const TARGET_FILE_BYTES: usize = 128 << 20;
+/// Rows per row group: what one task of a parallel scan reads at least.
+const ROW_GROUP_ROWS: usize = 1 << 20;
+
+/// Writes rows of one table into as many data files as it takes. A file is in memory until it is full.
+pub struct DataFileWriter<'a> {
+    warehouse: &'a Warehouse,
+    directory: String,
+    schema: SchemaRef,
+    noted: SchemaRef,
+    iceberg: Schema,
+    target_bytes: usize,
+    open: Option<ArrowWriter<Vec<u8>>>,
+    done: Vec<DataFile>,
+}
+
+impl std::fmt::Debug for DataFileWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataFileWriter({}, {} files done)", self.directory, self.done.len())
+    }
+}
+
+/// `truncate`: bytes after which the bounds of strings are cut.
+pub(super) fn properties(statistics: EnabledStatistics, truncate: Option<usize>) -> WriterProperties {
+    WriterProperties::builder()
+        .set_statistics_truncate_length(truncate)
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(statistics)
+        .set_created_by(format!("frazil {}", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+impl<'a> DataFileWriter<'a> {
+    /// A writer for a table. `target_bytes`: see [`TARGET_FILE_BYTES`].
+    pub fn new(warehouse: &'a Warehouse, object: &Object, target_bytes: usize) -> Result<Self> {
+        let schema = types::arrow_schema(object)?;
+        let iceberg = types::iceberg_schema(&schema, &types::key_columns(object)?)?;
+        let noted = types::with_field_ids(&schema, &iceberg)?;
+        let directory = format!("{}/data", Warehouse::table_directory(object));
+        Ok(Self { warehouse, directory, schema, noted, iceberg, target_bytes, open: None, done: Vec::new() })
+    }
+
+    /// Adds rows with the table's columns.
+    pub async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let rows = types::conform(rows, &self.schema)?;
+        let rows = retype(rows, &self.noted)?;
+        let writer = match &mut self.open {
+            Some(open) => open,
+            closed => {
+                let properties = properties(EnabledStatistics::Page, Some(64));
+                let writer = ArrowWriter::try_new(Vec::new(), self.noted.clone(), Some(properties));
+                closed.insert(writer.map_err(|error| failed(&self.directory, error))?)
+            }
+        };
+        writer.write(&rows).map_err(|error| failed(&self.directory, error))?;
+        if writer.bytes_written() + writer.in_progress_size() >= self.target_bytes {
+            self.close_file().await?;
+        }
+        Ok(())
+    }
+
+    async fn close_file(&mut self) -> Result<()> {
+        let Some(mut writer) = self.open.take() else {
+            return Ok(());
+        };
+        let footer = writer.finish().map_err(|error| failed(&self.directory, error))?;
+        let bytes = std::mem::take(writer.inner_mut());
+        let path = format!("{}/{}.parquet", self.directory, self.warehouse.clock().uuid());
+        let location = self.warehouse.location(&path);
+        let file =
+            statistics::describe(DataContentType::Data, &location, bytes.len() as u64, &footer, &self.iceberg)?;
+        self.warehouse.put(&path, bytes.into()).await?;
+        self.done.push(file);
+        Ok(())
+    }
+
+    /// Closes the last file and returns all of them. They are durable.
+    pub async fn finish(mut self) -> Result<Vec<DataFile>> {
+        self.close_file().await?;
+        Ok(self.done)
+    }
+}
+
+/// The same columns under a schema that differs only in metadata, at any level.
+fn retype(rows: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let column = |(column, field): (&arrow::array::ArrayRef, &Arc<arrow::datatypes::Field>)| {
+        if column.data_type() == field.data_type() {
+            return Ok(column.clone());
+        }
+        let data = column.to_data().into_builder().data_type(field.data_type().clone());
+        let children = column.to_data().child_data().to_vec();
+        let retyped = retype_data(data.child_data(children).build()?, field.data_type())?;
+        Ok::<_, Error>(arrow::array::make_array(retyped))
+    };
+    let columns = rows.columns().iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+fn retype_data(
+    data: arrow::array::ArrayData,
+    data_type: &arrow::datatypes::DataType,
+) -> Result<arrow::array::ArrayData> {
+    use arrow::datatypes::DataType;
+    let types = match data_type {
+        DataType::List(element) => vec![element.data_type()],
+        DataType::Map(entries, _) => vec![entries.data_type()],
+        DataType::Struct(fields) => fields.iter().map(|field| field.data_type()).collect(),
+        _ => Vec::new(),
+    };
+    let children = data.child_data().iter().zip(types).map(|(child, data_type)| retype_data(child.clone(), data_type));
+    let children = children.collect::<Result<Vec<_>>>()?;
+    Ok(data.into_builder().data_type(data_type.clone()).child_data(children).build()?)
+}
+
+fn failed(directory: &str, error: parquet::errors::ParquetError) -> Error {
+    Error::internal("rows cannot be written as Parquet").with("path", directory).because(error)
+}
