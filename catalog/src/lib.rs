@@ -4,8 +4,11 @@
 //! any number of tables and jobs, guarded by compare-and-set and fencing tokens, and makes one new [`Version`].
 
 pub mod clock;
+pub mod conformance;
 pub mod error;
 pub mod model;
+pub mod sqlite;
+pub mod transition;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use async_trait::async_trait;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use model::*;
+pub use sqlite::{SqliteCatalog, SqliteOptions};
 
 /// A transactional store of the program's metadata.
 ///
@@ -23,6 +27,8 @@ pub use model::*;
 /// - A commit whose requirement fails changes nothing and returns `Conflict` (or `Fenced` for a fence).
 /// - Committing the same `Commit::id` twice returns the version of the first time and changes nothing.
 /// - When a commit returns, it survives power loss.
+/// - An id that an object, job or segment path had is never taken again: `Invalid`. What a commit creates must refer to
+///   objects that exist after it, else `Conflict`.
 /// - Every method may be called from any number of tasks and processes at once.
 #[async_trait]
 pub trait Catalog: Send + Sync + Debug {
@@ -31,6 +37,13 @@ pub trait Catalog: Send + Sync + Debug {
 
     /// Everything that exists at `at`, or at the newest version. `NotFound` if that version is expired or not yet made.
     async fn snapshot(&self, at: Option<Version>) -> Result<Arc<Snapshot>>;
+
+    /// The version that was the newest at `at_ms` (ms since the Unix epoch). `NotFound` if that one is expired.
+    async fn version_at(&self, at_ms: i64) -> Result<Version>;
+
+    /// Every file that some version still to be read, or a checkpoint, refers to: what the sweep of garbage must keep.
+    /// One consistent read; files that are written but not committed yet are not in it.
+    async fn referenced_files(&self) -> Result<FileReferences>;
 
     /// Runs one transaction.
     async fn commit(&self, commit: Commit) -> Result<Version>;

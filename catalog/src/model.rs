@@ -1,6 +1,6 @@
 //! What the catalog holds, as plain data: objects, tables at a version, jobs, checkpoints, leases, and the commits that change them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -184,7 +184,8 @@ pub struct Checkpoint {
 pub struct Snapshot {
     /// The version read.
     pub version: Version,
-    /// When that version was committed, in ms since the Unix epoch; 0 for the empty catalog.
+    /// When that version was committed, in ms since the Unix epoch; 0 for the empty catalog. Never less than that of
+    /// the version before, even if the clocks of two processes disagree.
     pub committed_ms: i64,
     /// Objects by id.
     pub objects: BTreeMap<ObjectId, Arc<Object>>,
@@ -311,4 +312,18 @@ pub struct Lease {
     pub token: u64,
     /// When it lapses unless renewed, in ms since the Unix epoch.
     pub expires_ms: i64,
+}
+
+/// Every file that the catalog refers to, read at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileReferences {
+    /// The newest version when this was read: files that later commits name are not in it.
+    pub version: Version,
+    /// Segments that are hot or retained at a version that can still be read, relative to the warehouse's root.
+    pub segments: BTreeSet<String>,
+    /// Iceberg metadata files that are current at a version that can still be read, as absolute locations. What they
+    /// refer to in turn (manifests, data files) is kept as well.
+    pub metadata: BTreeSet<String>,
+    /// Files of the jobs' checkpoints, relative to the warehouse's root.
+    pub checkpoints: BTreeSet<String>,
 }
