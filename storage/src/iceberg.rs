@@ -9,6 +9,7 @@ mod data_files;
 mod manifests;
 mod metadata;
 mod position_deletes;
+mod reachable;
 mod statistics;
 
 use std::collections::HashMap;
@@ -23,9 +24,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::warehouse::Warehouse;
 
 pub use self::commit::{TableChange, commit};
-pub use self::data_files::{DataFileWriter, TARGET_FILE_BYTES};
+pub use self::data_files::{DataFileWriter, FileSizes};
 pub use self::metadata::KEPT_SNAPSHOTS;
 pub use self::position_deletes::write_position_deletes;
+pub use self::reachable::Reachable;
 
 pub(crate) use self::manifests::LoadedManifest;
 
@@ -115,28 +117,6 @@ impl LoadedTable {
         kept().insert(file.path.clone(), footer.clone());
         Ok(footer)
     }
-
-    /// Every file that the current snapshot and the older ones in this metadata need, as paths, and the metadata itself.
-    pub async fn reachable(warehouse: &Warehouse, location: &str) -> Result<Vec<String>> {
-        let metadata = metadata::read(warehouse, location).await?;
-        let mut paths = vec![warehouse.path(location)?.to_string()];
-        let mut seen = std::collections::HashSet::new();
-        for snapshot in metadata.snapshots() {
-            let list_path = warehouse.path(snapshot.manifest_list())?;
-            paths.push(list_path.to_string());
-            let list = manifests::read_list(warehouse, list_path, metadata.format_version()).await?;
-            for manifest in list.entries() {
-                if !seen.insert(manifest.manifest_path.clone()) {
-                    continue;
-                }
-                paths.push(warehouse.path(&manifest.manifest_path)?.to_string());
-                for entry in manifests::read(warehouse, manifest).await?.iter().filter(|entry| entry.is_alive()) {
-                    paths.push(warehouse.path(entry.file_path())?.to_string());
-                }
-            }
-        }
-        Ok(paths)
-    }
 }
 
 pub(crate) fn parquet_reader(warehouse: &Warehouse, file: &BaseFile) -> Result<ParquetObjectReader> {
@@ -187,3 +167,6 @@ fn base_files(
     };
     live.map(base).collect()
 }
+
+#[cfg(test)]
+mod tests;

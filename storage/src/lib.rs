@@ -1,11 +1,12 @@
 //! Dynamic tables as bytes: segments, Iceberg files, union scan, tiering, state files.
 //!
-//! Within the crate dependencies point one way: `error, change -> types, warehouse -> segment, iceberg, state -> scan ->
-//! tiering, sweep`. Files that no catalog version names do not exist for readers; the sweep deletes them.
+//! Within the crate dependencies point one way: `error, change, keys -> types, warehouse -> segment, iceberg, state ->
+//! scan -> tiering, sweep`. Files that no catalog version names do not exist for readers; the sweep deletes them.
 
 pub mod change;
 pub mod error;
 pub mod iceberg;
+mod keys;
 pub mod scan;
 pub mod segment;
 pub mod state;

@@ -11,7 +11,6 @@
 mod base;
 mod changelog;
 mod hot;
-mod keys;
 mod remove;
 
 use std::any::Any;
@@ -122,8 +121,9 @@ impl DynamicTable {
             return Ok(None);
         }
         let schema = DFSchema::try_from(self.schema.clone())?;
-        let expressions = filters.iter().map(|filter| session.create_physical_expr(filter.clone(), &schema));
-        Ok(Some(conjunction(expressions.collect::<DataFusionResult<Vec<_>>>()?)))
+        // The filters only help to read less: one that cannot be evaluated here is left to the operator above.
+        let expressions = filters.iter().filter_map(|filter| session.create_physical_expr(filter.clone(), &schema).ok());
+        Ok(Some(conjunction(expressions)))
     }
 
     /// Plans over the data files: those that need nothing more, those with deleted positions, and those out of which

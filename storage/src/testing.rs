@@ -1,166 +1,101 @@
-//! What the crate's tests share: an in-memory catalog that keeps the contract as far as the store relies on it, tables,
-//! and warehouses in memory.
+//! What the crate's tests share: tables, warehouses in memory, and a catalog whose commits can be made to fail.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use catalog::{
-    Action, Catalog, Commit, Error, ErrorKind, Lease, ManualClock, Object, ObjectId, ObjectKind, Result, Segment,
-    Snapshot, Version,
+    Action, Catalog, Commit, Error, ErrorKind, FileReferences, Lease, ManualClock, Object, ObjectId, ObjectKind,
+    Result, Snapshot, SqliteCatalog, TableState, Version,
 };
 use uuid::Uuid;
 
+use crate::change::Changes;
+use crate::segment::write_segment;
 use crate::types;
 use crate::warehouse::Warehouse;
 
-#[derive(Debug, Default)]
-struct State {
-    versions: BTreeMap<Version, Arc<Snapshot>>,
-    commits: HashMap<Uuid, Option<Version>>,
-    next_id: i64,
-    fail_next: Option<ErrorKind>,
+/// How the next commit of a [`FaultyCatalog`] ends.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It does not happen.
+    Fails(ErrorKind),
+    /// It happens, but the answer is lost.
+    AnswerLost,
 }
 
-/// See the module's description.
-#[derive(Debug, Default)]
-pub struct MemoryCatalog {
-    state: Mutex<State>,
+/// The real catalog, in memory, with faults on order.
+#[derive(Debug)]
+pub struct FaultyCatalog {
+    inner: SqliteCatalog,
+    next: Mutex<Option<Fault>>,
 }
 
-impl MemoryCatalog {
-    /// Makes the next commit fail, without effect.
-    pub fn fail_next_commit(&self, kind: ErrorKind) {
-        self.state.lock().unwrap().fail_next = Some(kind);
+impl FaultyCatalog {
+    pub async fn new() -> Arc<Self> {
+        Arc::new(Self { inner: SqliteCatalog::in_memory().await.unwrap(), next: Mutex::default() })
     }
-}
 
-fn conflict(what: &str) -> Error {
-    Error::new(ErrorKind::Conflict, what)
-}
-
-fn apply(snapshot: &mut Snapshot, action: &Action) -> Result<()> {
-    let version = snapshot.version;
-    let state = |snapshot: &mut Snapshot, table: &ObjectId| {
-        snapshot.tables.get(table).map(|state| state.as_ref().clone()).ok_or_else(|| conflict("no such table"))
-    };
-    match action {
-        Action::CreateObject(object) => {
-            snapshot.objects.insert(object.id, Arc::new(object.clone()));
-            snapshot.tables.insert(object.id, Arc::default());
-        }
-        Action::DropObject(id) => {
-            snapshot.objects.remove(id);
-            snapshot.tables.remove(id);
-        }
-        Action::AddSegments { table, segments } => {
-            let mut state = state(snapshot, table)?;
-            state.hot.extend(segments.iter().map(|file| Segment { file: file.clone(), version }));
-            state.changed = version;
-            snapshot.tables.insert(*table, Arc::new(state));
-        }
-        Action::SwapMetadata { table, expected, location, tiered } => {
-            let mut state = state(snapshot, table)?;
-            if state.metadata_location != *expected {
-                return Err(conflict("the metadata moved"));
-            }
-            let (gone, hot): (Vec<_>, Vec<_>) = state.hot.into_iter().partition(|s| tiered.contains(&s.file.path));
-            if gone.len() != tiered.len() {
-                return Err(conflict("a segment is not hot"));
-            }
-            state.hot = hot;
-            state.retained.extend(gone);
-            state.metadata_location = Some(location.clone());
-            snapshot.tables.insert(*table, Arc::new(state));
-        }
-        Action::DropRetained { table, paths } => {
-            let mut state = state(snapshot, table)?;
-            let (gone, kept): (Vec<_>, Vec<_>) = state.retained.into_iter().partition(|s| paths.contains(&s.file.path));
-            state.retained = kept;
-            state.changelog_from = gone.iter().map(|s| s.version).max().unwrap_or(0).max(state.changelog_from);
-            snapshot.tables.insert(*table, Arc::new(state));
-        }
-        Action::ExpireVersionsBefore(_) => {}
-        other => return Err(Error::new(ErrorKind::Invalid, format!("not in this catalog: {other:?}"))),
+    /// Orders a fault for the next commit.
+    pub fn order(&self, fault: Fault) {
+        *self.next.lock().unwrap() = Some(fault);
     }
-    Ok(())
 }
 
 #[async_trait]
-impl Catalog for MemoryCatalog {
+impl Catalog for FaultyCatalog {
     async fn version(&self) -> Result<Version> {
-        Ok(self.state.lock().unwrap().versions.keys().next_back().copied().unwrap_or(0))
+        self.inner.version().await
     }
 
     async fn snapshot(&self, at: Option<Version>) -> Result<Arc<Snapshot>> {
-        let state = self.state.lock().unwrap();
-        let found = match at {
-            Some(version) => state.versions.get(&version),
-            None => return Ok(state.versions.values().next_back().cloned().unwrap_or_default()),
-        };
-        found.cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no such version"))
+        self.inner.snapshot(at).await
+    }
+
+    async fn version_at(&self, at_ms: i64) -> Result<Version> {
+        self.inner.version_at(at_ms).await
+    }
+
+    async fn referenced_files(&self) -> Result<FileReferences> {
+        self.inner.referenced_files().await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version> {
-        let mut state = self.state.lock().unwrap();
-        if let Some(kind) = state.fail_next.take() {
-            return Err(Error::new(kind, "as ordered"));
-        }
-        match state.commits.get(&commit.id) {
-            Some(Some(version)) => return Ok(*version),
-            Some(None) => return Err(conflict("the commit is burnt")),
-            None => {}
-        }
-        let mut next = state.versions.values().next_back().map(|newest| newest.as_ref().clone()).unwrap_or_default();
-        next.version += 1;
-        next.committed_ms = commit.now_ms;
-        for action in &commit.actions {
-            apply(&mut next, action)?;
-            if let Action::ExpireVersionsBefore(version) = action {
-                state.versions = state.versions.split_off(version);
+        let fault = self.next.lock().unwrap().take();
+        match fault {
+            None => self.inner.commit(commit).await,
+            Some(Fault::Fails(kind)) => Err(Error::new(kind, "as ordered")),
+            Some(Fault::AnswerLost) => {
+                self.inner.commit(commit).await?;
+                Err(Error::new(ErrorKind::Indeterminate, "the answer is lost, as ordered"))
             }
         }
-        let version = next.version;
-        state.commits.insert(commit.id, Some(version));
-        state.versions.insert(version, Arc::new(next));
-        Ok(version)
     }
 
     async fn settle(&self, commit: Uuid) -> Result<Option<Version>> {
-        Ok(*self.state.lock().unwrap().commits.entry(commit).or_insert(None))
+        self.inner.settle(commit).await
     }
 
     async fn allocate_ids(&self, count: u32) -> Result<ObjectId> {
-        let mut state = self.state.lock().unwrap();
-        let first = state.next_id + 1;
-        state.next_id += i64::from(count);
-        Ok(ObjectId(first))
+        self.inner.allocate_ids(count).await
     }
 
-    async fn acquire_lease(&self, _: &str, _: &str, _: Option<&str>, _: i64, _: i64) -> Result<Lease> {
-        Err(Error::new(ErrorKind::Invalid, "no leases here"))
+    async fn acquire_lease(&self, name: &str, owner: &str, dead: Option<&str>, now: i64, ttl: i64) -> Result<Lease> {
+        self.inner.acquire_lease(name, owner, dead, now, ttl).await
     }
 
-    async fn lease(&self, _: &str, _: i64) -> Result<Option<Lease>> {
-        Ok(None)
+    async fn lease(&self, name: &str, now_ms: i64) -> Result<Option<Lease>> {
+        self.inner.lease(name, now_ms).await
     }
 
-    async fn renew_leases(&self, _: &[Lease], _: i64, _: i64) -> Result<()> {
-        Ok(())
+    async fn renew_leases(&self, leases: &[Lease], now_ms: i64, ttl_ms: i64) -> Result<()> {
+        self.inner.renew_leases(leases, now_ms, ttl_ms).await
     }
 
-    async fn release_leases(&self, _: &[Lease]) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl MemoryCatalog {
-    /// Every file that some kept version refers to.
-    pub fn references(&self) -> HashSet<String> {
-        let state = self.state.lock().unwrap();
-        let tables = state.versions.values().flat_map(|snapshot| snapshot.tables.values());
-        tables.flat_map(|table| table.hot.iter().chain(&table.retained).map(|s| s.file.path.clone())).collect()
+    async fn release_leases(&self, leases: &[Lease]) -> Result<()> {
+        self.inner.release_leases(leases).await
     }
 }
 
@@ -171,7 +106,7 @@ pub fn table(id: i64, name: &str, columns: &[(&str, DataType, bool)], key: &[&st
         id: ObjectId(id),
         name: name.to_string(),
         kind: ObjectKind::Table,
-        sql: String::new(),
+        sql: format!("CREATE TABLE {name}"),
         columns: types::columns(&Schema::new(fields.collect::<Vec<_>>())).unwrap(),
         key: key.iter().map(|name| (*name).to_string()).collect(),
         insert_only: false,
@@ -180,8 +115,54 @@ pub fn table(id: i64, name: &str, columns: &[(&str, DataType, bool)], key: &[&st
     }
 }
 
-/// A warehouse in memory, whose clock stands still.
-pub fn memory_warehouse() -> Arc<Warehouse> {
+/// A warehouse in memory, whose clock stands still, and its catalog.
+pub async fn faulty_warehouse() -> (Arc<Warehouse>, Arc<FaultyCatalog>) {
+    let catalog = FaultyCatalog::new().await;
     let clock = Arc::new(ManualClock::new(1_700_000_000_000, 1));
-    Warehouse::in_memory(Arc::new(MemoryCatalog::default()), clock).unwrap()
+    (Warehouse::in_memory(catalog.clone(), clock).unwrap(), catalog)
+}
+
+/// A warehouse in memory, whose clock stands still.
+pub async fn memory_warehouse() -> Arc<Warehouse> {
+    faulty_warehouse().await.0
+}
+
+/// Commits actions.
+pub async fn commit(warehouse: &Warehouse, actions: Vec<Action>) -> Version {
+    let (id, now_ms) = (warehouse.clock().uuid(), warehouse.clock().now_ms());
+    warehouse.catalog().commit(Commit { id, now_ms, requires: Vec::new(), actions }).await.unwrap()
+}
+
+/// Creates a table; its id is drawn.
+pub async fn create(warehouse: &Warehouse, mut object: Object) -> Arc<Object> {
+    object.id = warehouse.catalog().allocate_ids(1).await.unwrap();
+    commit(warehouse, vec![Action::CreateObject(object.clone())]).await;
+    Arc::new(object)
+}
+
+/// Writes and commits changes of a table.
+pub async fn change(warehouse: &Warehouse, object: &Object, changes: &[Changes]) -> Version {
+    let segment = write_segment(warehouse, object, changes, false).await.unwrap();
+    commit(warehouse, vec![Action::AddSegments { table: object.id, segments: vec![segment] }]).await
+}
+
+/// A table's state now.
+pub async fn state(warehouse: &Warehouse, object: &Object) -> Arc<TableState> {
+    warehouse.catalog().snapshot(None).await.unwrap().tables[&object.id].clone()
+}
+
+/// Every row as text, in order.
+pub fn printed(batches: &[RecordBatch]) -> Vec<String> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let options = arrow::util::display::FormatOptions::default().with_null("NULL");
+        let columns = batch.columns().iter();
+        let columns = columns.map(|column| arrow::util::display::ArrayFormatter::try_new(column, &options).unwrap());
+        let columns = columns.collect::<Vec<_>>();
+        for row in 0..batch.num_rows() {
+            rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(","));
+        }
+    }
+    rows.sort();
+    rows
 }

@@ -12,3 +12,6 @@ mod retention;
 pub use self::execute::tier;
 pub use self::policy::{Plan, TableStats, TieringPolicy, propose};
 pub use self::retention::{RetentionPolicy, retain};
+
+#[cfg(test)]
+mod tests;

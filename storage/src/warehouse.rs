@@ -12,7 +12,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use catalog::{Catalog, Clock, Object};
+use catalog::{Catalog, Clock, Object, SqliteCatalog, SqliteOptions};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::TryStreamExt;
@@ -66,6 +66,28 @@ pub struct Warehouse {
 }
 
 impl Warehouse {
+    /// Opens a warehouse by its location: a directory or `file://` URL (created if missing), `s3://bucket/prefix`, or
+    /// `memory://`. See [`Location::parse`].
+    pub async fn open(location: &str, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        Self::open_at(&Location::parse(location, None)?, clock).await
+    }
+
+    /// Opens a warehouse with the embedded catalog.
+    pub async fn open_at(location: &Location, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        let database = |path: PathBuf| async move {
+            let catalog = SqliteCatalog::open(&path, SqliteOptions::default()).await?;
+            Ok::<Arc<dyn Catalog>, Error>(Arc::new(catalog))
+        };
+        match location {
+            Location::Memory => Self::in_memory(Arc::new(SqliteCatalog::in_memory().await?), clock),
+            Location::Directory { path, catalog } => {
+                local::create_root(path)?;
+                Self::local(path, database(catalog.clone()).await?, clock)
+            }
+            Location::S3 { bucket, prefix, catalog } => Self::s3(bucket, prefix, database(catalog.clone()).await?, clock),
+        }
+    }
+
     /// A warehouse over parts that exist. `root`: the URL that `store`'s root has for other programs.
     ///
     /// What is put there is as durable as `store` makes it; local directories should use [`Warehouse::local`].
@@ -211,6 +233,15 @@ impl Warehouse {
         read.await.map_err(|error| Error::store(error, "read the file", path))
     }
 
+    /// Whether a file exists.
+    pub async fn exists(&self, path: &str) -> Result<bool> {
+        match async { self.store.head(&parse(path)?).await }.await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(Error::store(error, "look for the file", path)),
+        }
+    }
+
     /// Every file whose path starts with the directory `prefix` (the empty string: every file), in no order.
     pub async fn list(&self, prefix: &str) -> Result<Vec<FileInfo>> {
         let directory = (!prefix.is_empty()).then(|| Path::from(prefix));
@@ -241,19 +272,19 @@ mod tests {
     use catalog::SystemClock;
 
     use super::*;
-    use crate::testing::MemoryCatalog;
 
-    fn in_directory(directory: &FilePath) -> Result<Arc<Warehouse>> {
-        Warehouse::local(directory, Arc::new(MemoryCatalog::default()), Arc::new(SystemClock::new()))
+    async fn in_directory(directory: &FilePath) -> Result<Arc<Warehouse>> {
+        Warehouse::open(directory.to_str().unwrap(), Arc::new(SystemClock::new())).await
     }
 
     #[tokio::test]
     async fn files_come_back_and_leave_no_temporary_ones() {
         let directory = tempfile::tempdir().unwrap();
-        let warehouse = in_directory(&directory.path().join("a/b")).unwrap();
+        let warehouse = in_directory(&directory.path().join("a/b")).await.unwrap();
         warehouse.put("t-1/data/x.parquet", Bytes::from_static(b"rows")).await.unwrap();
         assert_eq!(warehouse.get("t-1/data/x.parquet").await.unwrap(), "rows");
-        let listed = warehouse.list("").await.unwrap();
+        let mut listed = warehouse.list("").await.unwrap();
+        listed.retain(|file| !file.path.starts_with("catalog.db"));
         assert_eq!(listed.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["t-1/data/x.parquet"]);
         assert_eq!(warehouse.list("t-1").await.unwrap(), listed);
         assert!(warehouse.list("t-2").await.unwrap().is_empty());
@@ -267,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn locations_and_paths_are_inverse() {
         let directory = tempfile::tempdir().unwrap();
-        let warehouse = in_directory(directory.path()).unwrap();
+        let warehouse = in_directory(directory.path()).await.unwrap();
         let location = warehouse.location("t-1/metadata/v.json");
         assert!(location.starts_with("file:///"), "{location}");
         assert!(FilePath::new(location.trim_start_matches("file://")).parent().is_some());
@@ -275,17 +306,17 @@ mod tests {
         assert_eq!(warehouse.path("file:///elsewhere/v.json").unwrap_err().kind(), ErrorKind::Invalid);
     }
 
-    #[test]
-    fn a_file_where_the_warehouse_should_be_is_refused() {
+    #[tokio::test]
+    async fn a_file_where_the_warehouse_should_be_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = in_directory(file.path()).unwrap_err();
+        let error = in_directory(file.path()).await.unwrap_err();
         assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
     }
 
     #[tokio::test]
     async fn a_directory_that_cannot_be_written_is_refused_clearly() {
         let directory = tempfile::tempdir().unwrap();
-        let warehouse = in_directory(directory.path()).unwrap();
+        let warehouse = in_directory(directory.path()).await.unwrap();
         std::fs::write(directory.path().join("t-1"), b"a file").unwrap();
         let error = warehouse.put("t-1/x", Bytes::new()).await.unwrap_err();
         assert!(error.to_string().contains("cannot"), "{error}");

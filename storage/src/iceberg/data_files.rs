@@ -1,24 +1,34 @@
 //! Writing rows as Parquet data files of a good size.
 
-use std::sync::Arc;
-
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayData, ArrayRef, RecordBatch, make_array};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use catalog::Object;
 use iceberg::spec::{DataContentType, DataFile, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use serde::{Deserialize, Serialize};
 
 use super::statistics;
 use crate::error::{Error, Result};
 use crate::types;
 use crate::warehouse::Warehouse;
 
-/// Size at which a data file is closed and the next one begins.
-pub const TARGET_FILE_BYTES: usize = 128 << 20;
-/// Rows per row group: what one task of a parallel scan reads at least.
-const ROW_GROUP_ROWS: usize = 1 << 20;
+/// How large data files and their parts become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileSizes {
+    /// Size at which a data file is closed and the next one begins, in bytes.
+    pub file_bytes: usize,
+    /// Rows per row group: what one task of a parallel scan reads at least.
+    pub row_group_rows: usize,
+}
+
+impl Default for FileSizes {
+    fn default() -> Self {
+        Self { file_bytes: 128 << 20, row_group_rows: 1 << 20 }
+    }
+}
 
 /// Writes rows of one table into as many data files as it takes. A file is in memory until it is full.
 pub struct DataFileWriter<'a> {
@@ -27,7 +37,7 @@ pub struct DataFileWriter<'a> {
     schema: SchemaRef,
     noted: SchemaRef,
     iceberg: Schema,
-    target_bytes: usize,
+    sizes: FileSizes,
     open: Option<ArrowWriter<Vec<u8>>>,
     done: Vec<DataFile>,
 }
@@ -39,24 +49,28 @@ impl std::fmt::Debug for DataFileWriter<'_> {
 }
 
 /// `truncate`: bytes after which the bounds of strings are cut.
-pub(super) fn properties(statistics: EnabledStatistics, truncate: Option<usize>) -> WriterProperties {
+pub(super) fn properties(
+    statistics: EnabledStatistics,
+    truncate: Option<usize>,
+    row_group_rows: usize,
+) -> WriterProperties {
     WriterProperties::builder()
         .set_statistics_truncate_length(truncate)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(row_group_rows.max(1)))
         .set_statistics_enabled(statistics)
         .set_created_by(format!("frazil {}", env!("CARGO_PKG_VERSION")))
         .build()
 }
 
 impl<'a> DataFileWriter<'a> {
-    /// A writer for a table. `target_bytes`: see [`TARGET_FILE_BYTES`].
-    pub fn new(warehouse: &'a Warehouse, object: &Object, target_bytes: usize) -> Result<Self> {
+    /// A writer for a table.
+    pub fn new(warehouse: &'a Warehouse, object: &Object, sizes: FileSizes) -> Result<Self> {
         let schema = types::arrow_schema(object)?;
         let iceberg = types::iceberg_schema(&schema, &types::key_columns(object)?)?;
         let noted = types::with_field_ids(&schema, &iceberg)?;
         let directory = format!("{}/data", Warehouse::table_directory(object));
-        Ok(Self { warehouse, directory, schema, noted, iceberg, target_bytes, open: None, done: Vec::new() })
+        Ok(Self { warehouse, directory, schema, noted, iceberg, sizes, open: None, done: Vec::new() })
     }
 
     /// Adds rows with the table's columns.
@@ -69,13 +83,13 @@ impl<'a> DataFileWriter<'a> {
         let writer = match &mut self.open {
             Some(open) => open,
             closed => {
-                let properties = properties(EnabledStatistics::Page, Some(64));
+                let properties = properties(EnabledStatistics::Page, Some(64), self.sizes.row_group_rows);
                 let writer = ArrowWriter::try_new(Vec::new(), self.noted.clone(), Some(properties));
                 closed.insert(writer.map_err(|error| failed(&self.directory, error))?)
             }
         };
         writer.write(&rows).map_err(|error| failed(&self.directory, error))?;
-        if writer.bytes_written() + writer.in_progress_size() >= self.target_bytes {
+        if writer.bytes_written() + writer.in_progress_size() >= self.sizes.file_bytes {
             self.close_file().await?;
         }
         Ok(())
@@ -105,24 +119,18 @@ impl<'a> DataFileWriter<'a> {
 
 /// The same columns under a schema that differs only in metadata, at any level.
 fn retype(rows: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let column = |(column, field): (&arrow::array::ArrayRef, &Arc<arrow::datatypes::Field>)| {
+    let column = |(column, field): (&ArrayRef, &FieldRef)| {
         if column.data_type() == field.data_type() {
             return Ok(column.clone());
         }
-        let data = column.to_data().into_builder().data_type(field.data_type().clone());
-        let children = column.to_data().child_data().to_vec();
-        let retyped = retype_data(data.child_data(children).build()?, field.data_type())?;
-        Ok::<_, Error>(arrow::array::make_array(retyped))
+        let retyped = retype_data(column.to_data(), field.data_type())?;
+        Ok::<_, Error>(make_array(retyped))
     };
     let columns = rows.columns().iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>>>()?;
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
-fn retype_data(
-    data: arrow::array::ArrayData,
-    data_type: &arrow::datatypes::DataType,
-) -> Result<arrow::array::ArrayData> {
-    use arrow::datatypes::DataType;
+fn retype_data(data: ArrayData, data_type: &DataType) -> Result<ArrayData> {
     let types = match data_type {
         DataType::List(element) => vec![element.data_type()],
         DataType::Map(entries, _) => vec![entries.data_type()],

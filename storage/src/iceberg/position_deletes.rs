@@ -104,7 +104,7 @@ pub async fn write_position_deletes(
     positions.sort_unstable();
     let schema = arrow_schema();
     let failed = |error| Error::internal("deletes cannot be written as Parquet").because(error);
-    let properties = data_files::properties(EnabledStatistics::Chunk, None);
+    let properties = data_files::properties(EnabledStatistics::Chunk, None, 1 << 20);
     let mut writer: ArrowWriter<Vec<u8>> =
         ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(failed)?;
     for (location, rows) in &mut positions {

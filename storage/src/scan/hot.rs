@@ -10,7 +10,7 @@ use catalog::{Object, Segment};
 use futures::future::try_join_all;
 use iceberg::spec::PrimitiveLiteral;
 
-use super::keys::{ABSENT, KeyIndex};
+use crate::keys::{ABSENT, KeyIndex};
 use crate::change::{Changes, Weights};
 use crate::error::{Error, Result};
 use crate::iceberg::BaseFile;

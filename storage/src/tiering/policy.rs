@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::iceberg::FileSizes;
+
 /// Limits that trigger tiering and compaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,8 +28,8 @@ pub struct TieringPolicy {
     pub max_delete_files: usize,
     /// ...or when more than this percentage of the rows in data files are deleted.
     pub max_deleted_percent: u64,
-    /// Size at which a data file is closed and the next begins, in bytes.
-    pub target_file_bytes: usize,
+    /// How large data files become.
+    pub sizes: FileSizes,
 }
 
 impl Default for TieringPolicy {
@@ -43,7 +45,7 @@ impl Default for TieringPolicy {
             max_small_files: 16,
             max_delete_files: 16,
             max_deleted_percent: 20,
-            target_file_bytes: crate::iceberg::TARGET_FILE_BYTES,
+            sizes: FileSizes::default(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Where in the data files the rows are that the hot tier removes.
 
-use arrow::array::Array;
 use catalog::Object;
 use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};

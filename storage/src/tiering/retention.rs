@@ -51,7 +51,7 @@ pub async fn retain(
 ) -> Result<Option<Version>> {
     let now_ms = warehouse.clock().now_ms();
     let snapshot = warehouse.catalog().snapshot(None).await?;
-    let old = newest_at(warehouse, snapshot.version, now_ms - policy.changelog_age_ms).await?;
+    let old = newest_at(warehouse, now_ms - policy.changelog_age_ms).await?;
     let mut actions = Vec::new();
     for (id, table) in &snapshot.tables {
         let paths = droppable(&table.retained, old, policy.changelog_segments, needed.get(id).copied());
@@ -59,7 +59,7 @@ pub async fn retain(
             actions.push(Action::DropRetained { table: *id, paths });
         }
     }
-    let oldest_kept = newest_at(warehouse, snapshot.version, now_ms - policy.version_age_ms).await?;
+    let oldest_kept = newest_at(warehouse, now_ms - policy.version_age_ms).await?;
     if oldest_kept > 1 && exists(warehouse, oldest_kept - 1).await? {
         actions.push(Action::ExpireVersionsBefore(oldest_kept));
     }
@@ -70,6 +70,7 @@ pub async fn retain(
     commit_and_settle(warehouse, commit).await.map(Some)
 }
 
+/// Whether a version can still be read.
 async fn exists(warehouse: &Warehouse, version: Version) -> Result<bool> {
     match warehouse.catalog().snapshot(Some(version)).await {
         Ok(_) => Ok(true),
@@ -78,19 +79,13 @@ async fn exists(warehouse: &Warehouse, version: Version) -> Result<bool> {
     }
 }
 
-/// The newest version that was committed at or before a time; 0 if there is none. Forgotten versions count as older.
-async fn newest_at(warehouse: &Warehouse, newest: Version, at_ms: i64) -> Result<Version> {
-    let (mut before, mut after) = (0, newest + 1);
-    while before + 1 < after {
-        let middle = before + (after - before) / 2;
-        let old = match warehouse.catalog().snapshot(Some(middle)).await {
-            Ok(snapshot) => snapshot.committed_ms <= at_ms,
-            Err(error) if error.kind() == CatalogErrorKind::NotFound => true,
-            Err(error) => return Err(error.into()),
-        };
-        if old { before = middle } else { after = middle }
+/// The version that was the newest at a time; 0 if that one is forgotten already.
+async fn newest_at(warehouse: &Warehouse, at_ms: i64) -> Result<Version> {
+    match warehouse.catalog().version_at(at_ms).await {
+        Ok(version) => Ok(version),
+        Err(error) if error.kind() == CatalogErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error.into()),
     }
-    Ok(before)
 }
 
 #[cfg(test)]
