@@ -38,7 +38,7 @@ use crate::iceberg::{BaseFile, LoadedTable};
 use crate::types;
 use crate::warehouse::Warehouse;
 
-pub use self::changelog::changes_since;
+pub use self::changelog::{Changelog, changes_since};
 pub(crate) use self::hot::{HotRows, fold as fold_hot, load as load_hot};
 
 use self::base::BaseScan;
@@ -122,7 +122,8 @@ impl DynamicTable {
         }
         let schema = DFSchema::try_from(self.schema.clone())?;
         // The filters only help to read less: one that cannot be evaluated here is left to the operator above.
-        let expressions = filters.iter().filter_map(|filter| session.create_physical_expr(filter.clone(), &schema).ok());
+        let expressions =
+            filters.iter().filter_map(|filter| session.create_physical_expr(filter.clone(), &schema).ok());
         Ok(Some(conjunction(expressions)))
     }
 

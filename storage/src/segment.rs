@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::reader::{StreamReader, read_footer_length};
-use arrow::ipc::{CompressionType, MetadataVersion, root_as_footer};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::{CompressionType, MetadataVersion, root_as_footer};
 use bytes::Bytes;
 use catalog::{NewSegment, Object};
 
@@ -94,7 +94,8 @@ fn encode(schema: &SchemaRef, changes: &[Changes], compress: bool) -> Result<Byt
 fn decode(path: &str, bytes: Bytes, columns: Option<&[usize]>) -> Result<Vec<Changes>> {
     let damaged = |what: &dyn std::fmt::Display| Error::corrupt(path, what);
     let data = checked(&bytes).map_err(|what| damaged(&what))?;
-    let open = |projection| StreamReader::try_new(Cursor::new(data.clone()), projection).map_err(|error| damaged(&error));
+    let open =
+        |projection| StreamReader::try_new(Cursor::new(data.clone()), projection).map_err(|error| damaged(&error));
     let mut reader = open(None)?;
     let fields = reader.schema().fields().len();
     let weighted = reader.schema().fields().last().is_some_and(|field| field.name() == WEIGHT_COLUMN);
@@ -183,7 +184,8 @@ mod tests {
     }
 
     fn rows(keys: Vec<i64>) -> RecordBatch {
-        let text = keys.iter().map(|key| Some(format!("a text of some length, number {key}"))).collect::<StringViewArray>();
+        let text =
+            keys.iter().map(|key| Some(format!("a text of some length, number {key}"))).collect::<StringViewArray>();
         RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(keys)), Arc::new(text)]).unwrap()
     }
 

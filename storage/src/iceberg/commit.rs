@@ -192,10 +192,12 @@ fn summary(current: &TableMetadata, loaded: &[LoadedManifest], change: &TableCha
     let mut counters = Counters::default();
     change.add_data.iter().chain(&change.add_deletes).for_each(|file| counters.file(file, true));
     let live = loaded.iter().flat_map(|manifest| &manifest.entries).filter(|entry| entry.is_alive());
-    live.filter(|entry| change.remove.contains(entry.file_path())).for_each(|entry| counters.file(&entry.data_file, false));
+    live.filter(|entry| change.remove.contains(entry.file_path()))
+        .for_each(|entry| counters.file(&entry.data_file, false));
     let parent = current.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
     let before = |name: &str| parent.and_then(|parent| parent.get(name)?.parse::<u64>().ok()).unwrap_or(0);
-    let mut properties = counters.0.iter().map(|(name, n)| ((*name).to_string(), n.to_string())).collect::<HashMap<_, _>>();
+    let mut properties =
+        counters.0.iter().map(|(name, n)| ((*name).to_string(), n.to_string())).collect::<HashMap<_, _>>();
     for (total, added, removed) in TOTALS {
         let after = (before(total) + counters.get(added)).saturating_sub(counters.get(removed));
         properties.insert(total.to_string(), after.to_string());

@@ -1,10 +1,13 @@
 //! Writing rows as Parquet data files of a good size.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayData, ArrayRef, RecordBatch, make_array};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use catalog::Object;
-use iceberg::spec::{DataContentType, DataFile, Schema};
-use parquet::arrow::ArrowWriter;
+use iceberg::spec::{DataContentType, DataFile, Schema as IcebergSchema};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
@@ -36,7 +39,7 @@ pub struct DataFileWriter<'a> {
     directory: String,
     schema: SchemaRef,
     noted: SchemaRef,
-    iceberg: Schema,
+    iceberg: IcebergSchema,
     sizes: FileSizes,
     open: Option<ArrowWriter<Vec<u8>>>,
     done: Vec<DataFile>,
@@ -83,8 +86,10 @@ impl<'a> DataFileWriter<'a> {
         let writer = match &mut self.open {
             Some(open) => open,
             closed => {
-                let properties = properties(EnabledStatistics::Page, Some(64), self.sizes.row_group_rows);
-                let writer = ArrowWriter::try_new(Vec::new(), self.noted.clone(), Some(properties));
+                let mut properties = properties(EnabledStatistics::Page, Some(64), self.sizes.row_group_rows);
+                add_encoded_arrow_schema_to_metadata(&without_views(&self.noted), &mut properties);
+                let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+                let writer = ArrowWriter::try_new_with_options(Vec::new(), self.noted.clone(), options);
                 closed.insert(writer.map_err(|error| failed(&self.directory, error))?)
             }
         };
@@ -103,8 +108,7 @@ impl<'a> DataFileWriter<'a> {
         let bytes = std::mem::take(writer.inner_mut());
         let path = format!("{}/{}.parquet", self.directory, self.warehouse.clock().uuid());
         let location = self.warehouse.location(&path);
-        let file =
-            statistics::describe(DataContentType::Data, &location, bytes.len() as u64, &footer, &self.iceberg)?;
+        let file = statistics::describe(DataContentType::Data, &location, bytes.len() as u64, &footer, &self.iceberg)?;
         self.warehouse.put(&path, bytes.into()).await?;
         self.done.push(file);
         Ok(())
@@ -115,6 +119,24 @@ impl<'a> DataFileWriter<'a> {
         self.close_file().await?;
         Ok(self.done)
     }
+}
+
+/// The schema that the file notes for readers that use Arrow: strings in their usual form. Others of them read views,
+/// but cannot filter them.
+fn without_views(schema: &Schema) -> Schema {
+    Schema::new(schema.fields().iter().map(field_without_views).collect::<Fields>())
+}
+
+fn field_without_views(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(element) => DataType::List(field_without_views(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field_without_views).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(field_without_views(entries), *sorted),
+        _ => return field.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// The same columns under a schema that differs only in metadata, at any level.

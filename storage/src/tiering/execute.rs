@@ -126,7 +126,8 @@ impl Work<'_> {
         let tiers = matches!(plan, Plan::Append | Plan::Rewrite | Plan::Delta);
         let (added, removed) = (change.add_data.len(), change.remove.len());
         let location = cold::commit(self.warehouse, &self.object, self.base.as_deref(), change).await?;
-        let tiered = if tiers { self.state.hot.iter().map(|segment| segment.file.path.clone()).collect() } else { vec![] };
+        let tiered =
+            if tiers { self.state.hot.iter().map(|segment| segment.file.path.clone()).collect() } else { vec![] };
         let version = self.publish(location, tiered).await?;
         info!(table = %self.object.name, ?plan, added, removed, version, "tiered");
         Ok(version)
