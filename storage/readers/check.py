@@ -51,13 +51,22 @@ def main():
             got = lines(columns, table)
             assert got == sorted(rows), f"{reader} reads {name}: {got[:5]}... ({len(got)}), not {rows[:5]}... ({len(rows)})"
             print(f"{reader} reads {name}: {len(got)} rows, {table.num_columns} columns")
+        filtered = want["filter"]
+        for reader, count in {
+            "PyIceberg": lambda: catalog.load_table(f"default.{name}").scan(row_filter=filtered).to_arrow().num_rows,
+            "DuckDB": lambda: connection.execute(
+                f"SELECT count(*) FROM iceberg_scan('{location}') WHERE {filtered}"
+            ).fetchone()[0],
+        }.items():
+            got = count()
+            assert got == want["filtered"], f"{reader} finds {got} rows of {name} with {filtered}, not {want['filtered']}"
         if want["all_columns_agree"]:
             left = readers["PyIceberg StaticTable"]().to_pylist()
             right = readers["DuckDB"]().to_pylist()
             left, right = ([{k: norm(v) for k, v in row.items()} for row in side] for side in (left, right))
             key = lambda row: repr(row[columns[0]])
             assert sorted(left, key=key) == sorted(right, key=key), f"{name}:\n{left}\n{right}"
-            print(f"both agree on all columns of {name}: {left[0]}")
+            print(f"both agree on all columns of {name}: {left[:1]}")
 
 
 def norm(value):

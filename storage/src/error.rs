@@ -82,7 +82,9 @@ impl Error {
         use std::io::ErrorKind as Io;
         let (kind, advice) = match error.kind() {
             Io::NotFound => (ErrorKind::NotFound, "no such file"),
-            Io::PermissionDenied => (ErrorKind::Denied, "permission denied; fix the owner or the mode of the directory"),
+            Io::PermissionDenied => {
+                (ErrorKind::Denied, "permission denied; fix the owner or the mode of the directory")
+            }
             Io::StorageFull | Io::QuotaExceeded => (ErrorKind::Full, "no space left; make room, then try again"),
             Io::ReadOnlyFilesystem => (ErrorKind::Denied, "the file system is read-only"),
             _ => (ErrorKind::Unavailable, "the operating system refused"),

@@ -55,8 +55,11 @@ impl KeyIndex {
             _ => {
                 let fields = types.iter().map(|data_type| SortField::new(data_type.clone())).collect();
                 let converter = RowConverter::new(fields).map_err(|error| {
-                    Error::new(ErrorKind::Unsupported, "rows with a column of this type cannot be compared; give the table a key")
-                        .because(error)
+                    Error::new(
+                        ErrorKind::Unsupported,
+                        "rows with a column of this type cannot be compared; give the table a key",
+                    )
+                    .because(error)
                 })?;
                 Keys::Rows { converter, bytes: Vec::new(), ends: Vec::new() }
             }

@@ -38,7 +38,7 @@ use crate::iceberg::{BaseFile, LoadedTable};
 use crate::types;
 use crate::warehouse::Warehouse;
 
-pub use self::changelog::changes_since;
+pub use self::changelog::{Changelog, changes_since};
 pub(crate) use self::hot::{HotRows, fold as fold_hot, load as load_hot};
 
 use self::base::BaseScan;
@@ -121,8 +121,10 @@ impl DynamicTable {
             return Ok(None);
         }
         let schema = DFSchema::try_from(self.schema.clone())?;
-        let expressions = filters.iter().map(|filter| session.create_physical_expr(filter.clone(), &schema));
-        Ok(Some(conjunction(expressions.collect::<DataFusionResult<Vec<_>>>()?)))
+        // The filters only help to read less: one that cannot be evaluated here is left to the operator above.
+        let expressions =
+            filters.iter().filter_map(|filter| session.create_physical_expr(filter.clone(), &schema).ok());
+        Ok(Some(conjunction(expressions)))
     }
 
     /// Plans over the data files: those that need nothing more, those with deleted positions, and those out of which

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::ipc::reader::{FileReader, read_footer_length};
-use arrow::ipc::{CompressionType, root_as_footer};
+use arrow::ipc::reader::{StreamReader, read_footer_length};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::{CompressionType, MetadataVersion, root_as_footer};
 use bytes::Bytes;
 use catalog::{NewSegment, Object};
 
@@ -22,6 +22,8 @@ use crate::warehouse::Warehouse;
 
 const DATA_BYTES: &str = "frazil.data_bytes";
 const CRC: &str = "frazil.crc32";
+/// Alignment of everything in the file, and so the length of what stands before the schema: the magic and its padding.
+const ALIGNMENT: usize = 64;
 
 /// Writes the changes of one commit to one table, durably. The rows are cast to the table's columns by position.
 ///
@@ -74,7 +76,7 @@ fn encode(schema: &SchemaRef, changes: &[Changes], compress: bool) -> Result<Byt
     });
     let file_schema = if ones { schema.clone() } else { weighted_schema(schema) };
     let compression = compress.then_some(CompressionType::LZ4_FRAME);
-    let options = IpcWriteOptions::default().try_with_compression(compression)?;
+    let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?.try_with_compression(compression)?;
     let mut writer = FileWriter::try_new_with_options(Vec::new(), &file_schema, options)?;
     for part in parts {
         let rows = compact(&types::conform(part.rows(), schema)?)?;
@@ -91,14 +93,16 @@ fn encode(schema: &SchemaRef, changes: &[Changes], compress: bool) -> Result<Byt
 
 fn decode(path: &str, bytes: Bytes, columns: Option<&[usize]>) -> Result<Vec<Changes>> {
     let damaged = |what: &dyn std::fmt::Display| Error::corrupt(path, what);
-    let mut reader = FileReader::try_new(Cursor::new(&bytes), None).map_err(|error| damaged(&error))?;
-    check(&reader, &bytes).map_err(|what| damaged(&what))?;
+    let data = checked(&bytes).map_err(|what| damaged(&what))?;
+    let open =
+        |projection| StreamReader::try_new(Cursor::new(data.clone()), projection).map_err(|error| damaged(&error));
+    let mut reader = open(None)?;
     let fields = reader.schema().fields().len();
     let weighted = reader.schema().fields().last().is_some_and(|field| field.name() == WEIGHT_COLUMN);
     if let Some(columns) = columns {
         let mut projection = columns.to_vec();
         projection.extend(weighted.then(|| fields - 1));
-        reader = FileReader::try_new(Cursor::new(&bytes), Some(projection)).map_err(|error| damaged(&error))?;
+        reader = open(Some(projection))?;
     }
     let part = |batch: Result<RecordBatch, arrow::error::ArrowError>| {
         let batch = batch.map_err(|error| damaged(&error))?;
@@ -111,35 +115,30 @@ fn decode(path: &str, bytes: Bytes, columns: Option<&[usize]>) -> Result<Vec<Cha
     reader.map(part).collect()
 }
 
-fn check(reader: &FileReader<Cursor<&Bytes>>, bytes: &Bytes) -> Result<(), String> {
-    let metadata = reader.custom_metadata();
-    let length = metadata.get(DATA_BYTES).and_then(|length| length.parse::<usize>().ok());
-    let crc = metadata.get(CRC).and_then(|crc| u32::from_str_radix(crc, 16).ok());
-    let (Some(length), Some(crc)) = (length, crc) else {
-        return Err("the checksum is missing".to_string());
-    };
-    let data = bytes.get(..length).ok_or("it is cut off")?;
-    if crc32fast::hash(data) != crc {
-        return Err("the checksum does not match".to_string());
-    }
-    check_blocks(bytes, length)
-}
-
-/// The footer is outside the checksum, and a reader allocates what its blocks claim: so they must lie within the data.
-fn check_blocks(bytes: &Bytes, data_bytes: usize) -> Result<(), String> {
+/// The schema and the record batches of a file, which are an IPC stream, if their checksum is right. The footer is
+/// outside the checksum: nothing else in it is relied upon.
+fn checked(bytes: &Bytes) -> Result<Bytes, String> {
     let trailer = bytes.last_chunk::<10>().ok_or("it is cut off")?;
     let footer_bytes = read_footer_length(*trailer).map_err(|error| error.to_string())?;
     let end = bytes.len() - trailer.len();
     let footer = end.checked_sub(footer_bytes).and_then(|start| bytes.get(start..end)).ok_or("it is cut off")?;
     let footer = root_as_footer(footer).map_err(|error| error.to_string())?;
-    for block in footer.recordBatches().iter().flatten() {
-        let parts = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()];
-        let sum = parts.iter().try_fold(0_i64, |sum, part| sum.checked_add(*part).filter(|_| *part >= 0));
-        if sum.is_none_or(|sum| sum > data_bytes as i64) {
-            return Err("a block lies outside the file".to_string());
-        }
+    let note = |name: &str| {
+        let mut notes = footer.custom_metadata().into_iter().flatten();
+        notes.find(|note| note.key() == Some(name)).and_then(|note| note.value())
+    };
+    let length = note(DATA_BYTES).and_then(|length| length.parse::<usize>().ok());
+    let crc = note(CRC).and_then(|crc| u32::from_str_radix(crc, 16).ok());
+    let (Some(length), Some(crc)) = (length, crc) else {
+        return Err("the checksum is missing".to_string());
+    };
+    if !(ALIGNMENT..=bytes.len()).contains(&length) {
+        return Err("it is cut off".to_string());
     }
-    Ok(())
+    if crc32fast::hash(&bytes[..length]) != crc {
+        return Err("the checksum does not match".to_string());
+    }
+    Ok(bytes.slice(ALIGNMENT..length))
 }
 
 /// Copies string and binary columns that hold on to much more memory than their rows need: what was filtered out of
@@ -185,7 +184,8 @@ mod tests {
     }
 
     fn rows(keys: Vec<i64>) -> RecordBatch {
-        let text = keys.iter().map(|key| Some(format!("a text of some length, number {key}"))).collect::<StringViewArray>();
+        let text =
+            keys.iter().map(|key| Some(format!("a text of some length, number {key}"))).collect::<StringViewArray>();
         RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(keys)), Arc::new(text)]).unwrap()
     }
 

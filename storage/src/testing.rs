@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use catalog::{
@@ -133,6 +133,13 @@ pub async fn commit(warehouse: &Warehouse, actions: Vec<Action>) -> Version {
     warehouse.catalog().commit(Commit { id, now_ms, requires: Vec::new(), actions }).await.unwrap()
 }
 
+/// Rows of a table with one BIGINT column.
+pub fn int_rows(object: &Object, values: std::ops::Range<i64>) -> Changes {
+    let schema = types::arrow_schema(object).unwrap();
+    let column = Arc::new(Int64Array::from_iter_values(values));
+    Changes::inserts(RecordBatch::try_new(schema, vec![column]).unwrap())
+}
+
 /// Creates a table; its id is drawn.
 pub async fn create(warehouse: &Warehouse, mut object: Object) -> Arc<Object> {
     object.id = warehouse.catalog().allocate_ids(1).await.unwrap();
@@ -165,4 +172,9 @@ pub fn printed(batches: &[RecordBatch]) -> Vec<String> {
     }
     rows.sort();
     rows
+}
+
+/// Cases of a property test: `PROPTEST_CASES` if it is set, for long runs.
+pub fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }

@@ -189,10 +189,8 @@ mod tests {
 
     #[test]
     fn conforming_casts_or_says_which_column() {
-        let given = Arc::new(Schema::new(vec![
-            Field::new("n", DataType::UInt64, true),
-            Field::new("s", DataType::Utf8, true),
-        ]));
+        let given =
+            Arc::new(Schema::new(vec![Field::new("n", DataType::UInt64, true), Field::new("s", DataType::Utf8, true)]));
         let stored = storable_schema(&given).unwrap();
         let batch = |n: Vec<u64>| {
             let s = StringArray::from(vec!["x"; n.len()]);

@@ -84,7 +84,9 @@ impl Warehouse {
                 local::create_root(path)?;
                 Self::local(path, database(catalog.clone()).await?, clock)
             }
-            Location::S3 { bucket, prefix, catalog } => Self::s3(bucket, prefix, database(catalog.clone()).await?, clock),
+            Location::S3 { bucket, prefix, catalog } => {
+                Self::s3(bucket, prefix, database(catalog.clone()).await?, clock)
+            }
         }
     }
 
@@ -233,6 +235,15 @@ impl Warehouse {
         read.await.map_err(|error| Error::store(error, "read the file", path))
     }
 
+    /// Whether a file exists.
+    pub async fn exists(&self, path: &str) -> Result<bool> {
+        match async { self.store.head(&parse(path)?).await }.await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(Error::store(error, "look for the file", path)),
+        }
+    }
+
     /// Every file whose path starts with the directory `prefix` (the empty string: every file), in no order.
     pub async fn list(&self, prefix: &str) -> Result<Vec<FileInfo>> {
         let directory = (!prefix.is_empty()).then(|| Path::from(prefix));
@@ -263,6 +274,9 @@ mod tests {
     use catalog::SystemClock;
 
     use super::*;
+    use crate::scan::read_all;
+    use crate::testing;
+    use crate::tiering::{TieringPolicy, tier};
 
     async fn in_directory(directory: &FilePath) -> Result<Arc<Warehouse>> {
         Warehouse::open(directory.to_str().unwrap(), Arc::new(SystemClock::new())).await
@@ -313,9 +327,29 @@ mod tests {
         assert!(error.to_string().contains("cannot"), "{error}");
     }
 
+    #[tokio::test]
+    async fn what_was_committed_is_there_after_opening_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let columns = [("k", arrow::datatypes::DataType::Int64, false)];
+        let object = {
+            let warehouse = in_directory(directory.path()).await.unwrap();
+            let object = testing::create(&warehouse, testing::table(0, "t", &columns, &[])).await;
+            let rows = || testing::int_rows(&object, 0..3);
+            testing::change(&warehouse, &object, &[rows()]).await;
+            tier(&warehouse, object.id, &TieringPolicy::default(), true).await.unwrap();
+            testing::change(&warehouse, &object, &[rows()]).await;
+            object
+        };
+        let url = format!("file://{}", directory.path().display());
+        let warehouse = Warehouse::open(&url, Arc::new(SystemClock::new())).await.unwrap();
+        let state = testing::state(&warehouse, &object).await;
+        let rows = read_all(&warehouse, &object, &state).await.unwrap();
+        assert_eq!(testing::printed(&rows), ["0", "0", "1", "1", "2", "2"]);
+    }
+
     #[test]
     fn table_directories_are_fit_for_paths_and_never_collide() {
-        let object = |id, name: &str| crate::testing::table(id, name, &[], &[]);
+        let object = |id, name: &str| testing::table(id, name, &[], &[]);
         assert_eq!(Warehouse::table_directory(&object(7, "Ärger/..")), "_rger___-7");
         assert_ne!(Warehouse::table_directory(&object(1, "t")), Warehouse::table_directory(&object(2, "t")));
     }

@@ -41,7 +41,6 @@ pub async fn commit(
     change: TableChange,
 ) -> Result<String> {
     let directory = format!("{}/metadata", Warehouse::table_directory(object));
-    let now_ms = warehouse.clock().now_ms();
     let current = match base {
         Some(base) => base.metadata.clone(),
         None => metadata::create(warehouse, object)?,
@@ -56,8 +55,7 @@ pub async fn commit(
     };
     let sequence = next.last_sequence_number();
     let path = format!("{directory}/{sequence:05}-{}.metadata.json", warehouse.clock().uuid());
-    let written_ms = next.current_snapshot().map_or(now_ms, |snapshot| snapshot.timestamp_ms());
-    files.push((path.clone(), metadata::encode(&next, written_ms)?));
+    files.push((path.clone(), metadata::encode(&next)?));
     warehouse.put_all(files).await?;
     Ok(warehouse.location(&path))
 }
@@ -93,12 +91,11 @@ async fn snapshot(
     let sequence = current.next_sequence_number();
     let parent_id = parent.map(|parent| parent.snapshot_id());
     files.push((path, manifests::encode_list(&location, snapshot_id, parent_id, sequence, list).await?));
-    let now_ms = warehouse.clock().now_ms();
     Ok(Snapshot::builder()
         .with_snapshot_id(snapshot_id)
         .with_parent_snapshot_id(parent_id)
         .with_sequence_number(sequence)
-        .with_timestamp_ms(parent.map_or(now_ms, |parent| parent.timestamp_ms().max(now_ms)))
+        .with_timestamp_ms(warehouse.clock().now_ms().max(current.last_updated_ms()))
         .with_manifest_list(location)
         .with_summary(summary)
         .with_schema_id(current.current_schema_id())
@@ -195,10 +192,12 @@ fn summary(current: &TableMetadata, loaded: &[LoadedManifest], change: &TableCha
     let mut counters = Counters::default();
     change.add_data.iter().chain(&change.add_deletes).for_each(|file| counters.file(file, true));
     let live = loaded.iter().flat_map(|manifest| &manifest.entries).filter(|entry| entry.is_alive());
-    live.filter(|entry| change.remove.contains(entry.file_path())).for_each(|entry| counters.file(&entry.data_file, false));
+    live.filter(|entry| change.remove.contains(entry.file_path()))
+        .for_each(|entry| counters.file(&entry.data_file, false));
     let parent = current.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
     let before = |name: &str| parent.and_then(|parent| parent.get(name)?.parse::<u64>().ok()).unwrap_or(0);
-    let mut properties = counters.0.iter().map(|(name, n)| ((*name).to_string(), n.to_string())).collect::<HashMap<_, _>>();
+    let mut properties =
+        counters.0.iter().map(|(name, n)| ((*name).to_string(), n.to_string())).collect::<HashMap<_, _>>();
     for (total, added, removed) in TOTALS {
         let after = (before(total) + counters.get(added)).saturating_sub(counters.get(removed));
         properties.insert(total.to_string(), after.to_string());

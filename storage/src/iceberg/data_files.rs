@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayData, ArrayRef, RecordBatch, make_array};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use catalog::Object;
-use iceberg::spec::{DataContentType, DataFile, Schema};
-use parquet::arrow::ArrowWriter;
+use iceberg::spec::{DataContentType, DataFile, Schema as IcebergSchema};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub struct DataFileWriter<'a> {
     directory: String,
     schema: SchemaRef,
     noted: SchemaRef,
-    iceberg: Schema,
+    iceberg: IcebergSchema,
     sizes: FileSizes,
     open: Option<ArrowWriter<Vec<u8>>>,
     done: Vec<DataFile>,
@@ -85,8 +86,10 @@ impl<'a> DataFileWriter<'a> {
         let writer = match &mut self.open {
             Some(open) => open,
             closed => {
-                let properties = properties(EnabledStatistics::Page, Some(64), self.sizes.row_group_rows);
-                let writer = ArrowWriter::try_new(Vec::new(), self.noted.clone(), Some(properties));
+                let mut properties = properties(EnabledStatistics::Page, Some(64), self.sizes.row_group_rows);
+                add_encoded_arrow_schema_to_metadata(&without_views(&self.noted), &mut properties);
+                let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+                let writer = ArrowWriter::try_new_with_options(Vec::new(), self.noted.clone(), options);
                 closed.insert(writer.map_err(|error| failed(&self.directory, error))?)
             }
         };
@@ -105,8 +108,7 @@ impl<'a> DataFileWriter<'a> {
         let bytes = std::mem::take(writer.inner_mut());
         let path = format!("{}/{}.parquet", self.directory, self.warehouse.clock().uuid());
         let location = self.warehouse.location(&path);
-        let file =
-            statistics::describe(DataContentType::Data, &location, bytes.len() as u64, &footer, &self.iceberg)?;
+        let file = statistics::describe(DataContentType::Data, &location, bytes.len() as u64, &footer, &self.iceberg)?;
         self.warehouse.put(&path, bytes.into()).await?;
         self.done.push(file);
         Ok(())
@@ -119,26 +121,38 @@ impl<'a> DataFileWriter<'a> {
     }
 }
 
+/// The schema that the file notes for readers that use Arrow: strings in their usual form. Others of them read views,
+/// but cannot filter them.
+fn without_views(schema: &Schema) -> Schema {
+    Schema::new(schema.fields().iter().map(field_without_views).collect::<Fields>())
+}
+
+fn field_without_views(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(element) => DataType::List(field_without_views(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field_without_views).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(field_without_views(entries), *sorted),
+        _ => return field.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
 /// The same columns under a schema that differs only in metadata, at any level.
 fn retype(rows: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let column = |(column, field): (&arrow::array::ArrayRef, &Arc<arrow::datatypes::Field>)| {
+    let column = |(column, field): (&ArrayRef, &FieldRef)| {
         if column.data_type() == field.data_type() {
             return Ok(column.clone());
         }
-        let data = column.to_data().into_builder().data_type(field.data_type().clone());
-        let children = column.to_data().child_data().to_vec();
-        let retyped = retype_data(data.child_data(children).build()?, field.data_type())?;
-        Ok::<_, Error>(arrow::array::make_array(retyped))
+        let retyped = retype_data(column.to_data(), field.data_type())?;
+        Ok::<_, Error>(make_array(retyped))
     };
     let columns = rows.columns().iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>>>()?;
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
-fn retype_data(
-    data: arrow::array::ArrayData,
-    data_type: &arrow::datatypes::DataType,
-) -> Result<arrow::array::ArrayData> {
-    use arrow::datatypes::DataType;
+fn retype_data(data: ArrayData, data_type: &DataType) -> Result<ArrayData> {
     let types = match data_type {
         DataType::List(element) => vec![element.data_type()],
         DataType::Map(entries, _) => vec![entries.data_type()],

@@ -44,7 +44,19 @@ pub fn create(warehouse: &Warehouse, object: &Object) -> Result<TableMetadata> {
         )?;
         Ok(builder.assign_uuid(warehouse.clock().uuid()).build()?.metadata)
     };
-    build().map_err(|error| Error::iceberg(error, &directory))
+    let metadata = build().map_err(|error| Error::iceberg(error, &directory))?;
+    stamped(&metadata, warehouse.clock().now_ms())
+}
+
+/// The library stamps metadata without a new snapshot with a clock of its own.
+fn stamped(metadata: &TableMetadata, now_ms: i64) -> Result<TableMetadata> {
+    let mut json = serde_json::to_value(metadata).map_err(unwritable)?;
+    json["last-updated-ms"] = now_ms.into();
+    serde_json::from_value(json).map_err(unwritable)
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Internal, "table metadata cannot be written").because(error)
 }
 
 /// `metadata` with one more snapshot, which becomes the current one. The oldest are forgotten.
@@ -62,11 +74,7 @@ pub fn with_snapshot(metadata: &TableMetadata, previous: Option<&str>, snapshot:
     build().map_err(|error| Error::iceberg(error, metadata.location()))
 }
 
-/// The bytes of a metadata file. `now_ms`: when it is written.
-pub fn encode(metadata: &TableMetadata, now_ms: i64) -> Result<Bytes> {
-    let failed = |error| Error::new(ErrorKind::Internal, "table metadata cannot be written").because(error);
-    let mut json = serde_json::to_value(metadata).map_err(failed)?;
-    // The library stamps metadata without a new snapshot with its own clock.
-    json["last-updated-ms"] = now_ms.into();
-    Ok(serde_json::to_vec(&json).map_err(failed)?.into())
+/// The bytes of a metadata file.
+pub fn encode(metadata: &TableMetadata) -> Result<Bytes> {
+    Ok(serde_json::to_vec(metadata).map_err(unwritable)?.into())
 }

@@ -8,7 +8,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use catalog::Object;
 use futures::future::try_join_all;
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat, NestedField, PrimitiveType, Schema as IcebergSchema, Type};
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileFormat, NestedField, PrimitiveType, Schema as IcebergSchema, Type,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::properties::EnabledStatistics;
@@ -46,7 +48,8 @@ pub async fn read(warehouse: &Warehouse, files: &[(DataFile, i64)]) -> Result<De
     let read = |(file, sequence): &(DataFile, i64)| {
         let (file, sequence) = (file.clone(), *sequence);
         async move {
-            if file.content_type() != DataContentType::PositionDeletes || file.file_format() != DataFileFormat::Parquet {
+            if file.content_type() != DataContentType::PositionDeletes || file.file_format() != DataFileFormat::Parquet
+            {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     "another program wrote equality deletes or deletion vectors; rewrite the table's data files with it",
@@ -68,8 +71,10 @@ pub async fn read(warehouse: &Warehouse, files: &[(DataFile, i64)]) -> Result<De
 }
 
 fn decode(path: &str, bytes: bytes::Bytes) -> Result<HashMap<String, Vec<u64>>> {
-    let damaged = |error: parquet::errors::ParquetError| Error::corrupt(path, "not a position delete file").because(error);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build()).map_err(damaged)?;
+    let damaged =
+        |error: parquet::errors::ParquetError| Error::corrupt(path, "not a position delete file").because(error);
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build()).map_err(damaged)?;
     let mut positions: HashMap<String, Vec<u64>> = HashMap::new();
     for batch in reader {
         let batch = batch.map_err(|error| Error::corrupt(path, error))?;
@@ -131,10 +136,7 @@ fn arrow_schema() -> SchemaRef {
         let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())]);
         Field::new(name, data_type, false).with_metadata(id)
     };
-    Arc::new(Schema::new(vec![
-        field("file_path", DataType::Utf8, PATH_ID),
-        field("pos", DataType::Int64, POSITION_ID),
-    ]))
+    Arc::new(Schema::new(vec![field("file_path", DataType::Utf8, PATH_ID), field("pos", DataType::Int64, POSITION_ID)]))
 }
 
 fn iceberg_schema() -> Result<IcebergSchema> {

@@ -25,7 +25,9 @@ impl Reachable {
             let manifests = match manifests::read_list(warehouse, &list, metadata.format_version()).await {
                 Ok(manifests) => manifests,
                 // Old metadata list snapshots that newer ones forgot; only its current one must be whole.
-                Err(error) if lost(&error) && metadata.current_snapshot_id() != Some(snapshot.snapshot_id()) => continue,
+                Err(error) if lost(&error) && metadata.current_snapshot_id() != Some(snapshot.snapshot_id()) => {
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             for manifest in manifests.entries() {

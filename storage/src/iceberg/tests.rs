@@ -25,7 +25,8 @@ fn every_type(ids: std::ops::Range<i64>) -> RecordBatch {
     let n = (ids.end - ids.start) as usize;
     let each = || ids.clone();
     let null_every_third = |id: i64| id % 3 == 2;
-    let mut tags = ListBuilder::new(StringViewBuilder::new()).with_field(Field::new("element", DataType::Utf8View, true));
+    let mut tags =
+        ListBuilder::new(StringViewBuilder::new()).with_field(Field::new("element", DataType::Utf8View, true));
     let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
     let mut map = MapBuilder::new(Some(names), StringViewBuilder::new(), Int32Builder::new());
     for id in each() {
@@ -48,12 +49,22 @@ fn every_type(ids: std::ops::Range<i64>) -> RecordBatch {
         ("small", Arc::new(decimals(each(), 7, 2))),
         ("mid", Arc::new(decimals(each(), 16, 4))),
         ("large", Arc::new(decimals(each(), 38, 10))),
-        ("s", Arc::new(StringViewArray::from_iter(each().map(|id| (!null_every_third(id)).then(|| "é".repeat(id as usize * 9)))))),
+        (
+            "s",
+            Arc::new(StringViewArray::from_iter(
+                each().map(|id| (!null_every_third(id)).then(|| "é".repeat(id as usize * 9))),
+            )),
+        ),
         ("raw", Arc::new(BinaryViewArray::from_iter_values(each().map(|id| vec![0xff, id as u8])))),
         ("day", Arc::new(Date32Array::from_iter_values(each().map(|id| 19_000 - id as i32)))),
         ("at", Arc::new(Time64MicrosecondArray::from_iter_values(each().map(|id| id * 1_000_001)))),
         ("ts", Arc::new(TimestampMicrosecondArray::from_iter_values(each().map(|id| id * 86_400_000_001)))),
-        ("tz", Arc::new(TimestampMicrosecondArray::from_iter_values(each().map(|id| id * -1_000_001)).with_timezone(types::UTC))),
+        (
+            "tz",
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(each().map(|id| id * -1_000_001)).with_timezone(types::UTC),
+            ),
+        ),
         ("tags", Arc::new(tags.finish())),
         ("point", Arc::new(StructArray::new(fields.into(), vec![x, y], None))),
         ("counts", Arc::new(map.finish())),
@@ -66,13 +77,18 @@ fn every_type(ids: std::ops::Range<i64>) -> RecordBatch {
 }
 
 fn decimals(ids: std::ops::Range<i64>, precision: u8, scale: i8) -> Decimal128Array {
-    let unscaled = ids.map(|id| i128::from(id) * 10_i128.pow(u32::from(precision) - 3) * if id % 2 == 0 { -1 } else { 1 });
+    let unscaled =
+        ids.map(|id| i128::from(id) * 10_i128.pow(u32::from(precision) - 3) * if id % 2 == 0 { -1 } else { 1 });
     Decimal128Array::from_iter_values(unscaled).with_precision_and_scale(precision, scale).unwrap()
 }
 
 fn every_type_table() -> Object {
     let schema = every_type(0..1).schema();
-    Object { columns: types::columns(&schema).unwrap(), key: vec!["id".to_string()], ..table(0, "every_type", &[], &[]) }
+    Object {
+        columns: types::columns(&schema).unwrap(),
+        key: vec!["id".to_string()],
+        ..table(0, "every_type", &[], &[])
+    }
 }
 
 fn pairs(keys: impl IntoIterator<Item = i64>, text: &str) -> RecordBatch {
@@ -89,7 +105,11 @@ fn pair_table(name: &str, key: &[&str]) -> Object {
 fn policy(rewrite: bool) -> TieringPolicy {
     let always_delta = TieringPolicy { rewrite_below_bytes: 0, rewrite_ratio: 0, ..TieringPolicy::default() };
     let policy = if rewrite { TieringPolicy::default() } else { always_delta };
-    TieringPolicy { max_deleted_percent: 100, sizes: FileSizes { row_group_rows: 40, ..FileSizes::default() }, ..policy }
+    TieringPolicy {
+        max_deleted_percent: 100,
+        sizes: FileSizes { row_group_rows: 40, ..FileSizes::default() },
+        ..policy
+    }
 }
 
 async fn tiered(warehouse: &Arc<Warehouse>, object: &Object, rows: &[Changes], rewrite: bool) {
@@ -181,7 +201,10 @@ async fn other_programs_read_the_same() {
         let state = state(&warehouse, &object).await;
         let rows = read_all(&warehouse, &object, &state).await.unwrap();
         let rows = rows.iter().map(|batch| batch.project(&[0]).unwrap()).collect::<Vec<_>>();
+        let above = printed(&rows).iter().filter(|key| key.parse::<i64>().unwrap() >= 7).count();
         let entry = json!({
+            "filter": format!("{} >= 7", object.columns[0].name),
+            "filtered": above,
             "metadata": state.metadata_location,
             "columns": [object.columns[0].name],
             "rows": printed(&rows),

@@ -9,7 +9,9 @@ use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetAccessPlan, RowGroupAccess};
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetAccessPlan, RowGroupAccess,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::PhysicalExpr;
@@ -56,7 +58,8 @@ impl BaseScan<'_> {
             partitioned.push(self.partitioned_file(file).await?);
         }
         let options = self.session.config_options();
-        let parquet = TableParquetOptions { global: options.execution.parquet.clone(), ..TableParquetOptions::default() };
+        let parquet =
+            TableParquetOptions { global: options.execution.parquet.clone(), ..TableParquetOptions::default() };
         let cache = self.session.runtime_env().cache_manager.get_file_metadata_cache();
         let readers = CachedParquetFileReaderFactory::new(self.warehouse.store().clone(), cache);
         let mut source = ParquetSource::new(self.schema.clone())

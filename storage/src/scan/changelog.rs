@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::segment::read_segment;
 use crate::warehouse::Warehouse;
 
+/// Changes by version, oldest first.
+pub type Changelog = BoxStream<'static, Result<(Version, Vec<Changes>)>>;
+
 /// The changes that commits after version `from` made, one item per version, oldest first. Versions that changed
 /// nothing are left out. `NotFound` if some of them are no longer kept: then the reader must start from a snapshot.
 pub fn changes_since(
@@ -17,7 +20,7 @@ pub fn changes_since(
     object: &Object,
     state: &TableState,
     from: Version,
-) -> Result<BoxStream<'static, Result<(Version, Vec<Changes>)>>> {
+) -> Result<Changelog> {
     if from < state.changelog_from {
         return Err(Error::new(
             ErrorKind::NotFound,

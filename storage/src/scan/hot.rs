@@ -10,10 +10,10 @@ use catalog::{Object, Segment};
 use futures::future::try_join_all;
 use iceberg::spec::PrimitiveLiteral;
 
-use crate::keys::{ABSENT, KeyIndex};
 use crate::change::{Changes, Weights};
 use crate::error::{Error, Result};
 use crate::iceberg::BaseFile;
+use crate::keys::{ABSENT, KeyIndex};
 use crate::segment::read_segment;
 use crate::types;
 use crate::warehouse::Warehouse;
@@ -151,9 +151,10 @@ fn repeated(part: &Changes) -> Result<RecordBatch> {
     if each.iter().all(|weight| *weight == 1) {
         return Ok(part.rows().clone());
     }
-    let copies = each.iter().enumerate().flat_map(|(row, weight)| {
-        std::iter::repeat_n(row as u32, usize::try_from(*weight).unwrap_or(0))
-    });
+    let copies = each
+        .iter()
+        .enumerate()
+        .flat_map(|(row, weight)| std::iter::repeat_n(row as u32, usize::try_from(*weight).unwrap_or(0)));
     Ok(take_record_batch(part.rows(), &UInt32Array::from_iter_values(copies))?)
 }
 

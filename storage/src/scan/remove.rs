@@ -14,6 +14,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -59,6 +60,9 @@ impl RemoveExec {
         };
         let deciding = hot.columns().iter().map(place).collect::<Result<Vec<_>>>()?;
         let schema = Arc::new(input.schema().project(&(0..width).collect::<Vec<_>>())?);
+        // Copies are counted over the whole base, so one stream must see all of it.
+        let alone = matches!(hot.removed, Removed::Copies { .. }) && input.output_partitioning().partition_count() > 1;
+        let input = if alone { Arc::new(CoalescePartitionsExec::new(input)) as _ } else { input };
         Ok(Arc::new(Self::build(input, Some(hot), deciding, width, schema)))
     }
 
@@ -83,7 +87,7 @@ impl RemoveExec {
         Arc::new(Self::build(input, self.hot.clone(), self.deciding.clone(), self.width, self.schema()))
     }
 
-    /// Copies are counted over the whole base, so one stream must see all of it.
+    /// Whether the input must be one partition.
     fn counts_copies(&self) -> bool {
         self.hot.as_ref().is_some_and(|hot| matches!(hot.removed, Removed::Copies { .. }))
     }

@@ -102,7 +102,8 @@ pub fn decode_index(path: &str, tail: &[u8], file_bytes: u64) -> Result<Vec<Entr
     if trailer[4..8] != crc32fast::hash(index).to_le_bytes() {
         return Err(Error::corrupt(path, "the checksum of the index does not match"));
     }
-    let index: Index = serde_json::from_slice(index).map_err(|error| Error::corrupt(path, "bad index").because(error))?;
+    let index: Index =
+        serde_json::from_slice(index).map_err(|error| Error::corrupt(path, "bad index").because(error))?;
     let limit = file_bytes - needed as u64;
     if index.sections.iter().any(|entry| entry.offset.checked_add(entry.bytes).is_none_or(|end| end > limit)) {
         return Err(Error::corrupt(path, "a section lies outside the file"));

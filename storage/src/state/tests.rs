@@ -114,10 +114,10 @@ fn a_row() -> impl Strategy<Value = Row> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::testing::cases(48), ..ProptestConfig::default() })]
     #[test]
     fn folding_equals_a_map(files in proptest::collection::vec(proptest::collection::vec(a_row(), 0..20), 1..5)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let warehouse = memory_warehouse().await;
             let (mut written, mut model) = (Vec::new(), BTreeMap::new());

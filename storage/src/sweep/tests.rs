@@ -3,22 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::DataType;
 use catalog::{Action, SystemClock};
 
 use super::*;
-use crate::change::Changes;
 use crate::scan::read_all;
 use crate::segment::write_segment;
-use crate::testing::{FaultyCatalog, change, commit, create, printed, state, table};
+use crate::testing::{FaultyCatalog, change, commit, create, int_rows, printed, state, table};
 use crate::tiering::{RetentionPolicy, TieringPolicy, retain, tier};
-use crate::types;
-
-fn rows(object: &catalog::Object, keys: std::ops::Range<i64>) -> Changes {
-    let schema = types::arrow_schema(object).unwrap();
-    Changes::inserts(RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(keys))]).unwrap())
-}
 
 async fn paths(warehouse: &Warehouse) -> BTreeSet<String> {
     warehouse.list("").await.unwrap().into_iter().map(|file| file.path).collect()
@@ -29,7 +21,9 @@ fn only_places_where_the_program_writes_are_looked_at() {
     for path in ["t-1/data/x", "a_b-12/metadata/x", "t-1/changelog/x", "_state/3/x"] {
         assert!(ours(path), "{path}");
     }
-    for path in ["catalog.db", "catalog.db-wal", "t/data/x", "t-x/data/x", "t-1/x", "t-1/data/y/x", "_state/x", "_state/a/x"] {
+    for path in
+        ["catalog.db", "catalog.db-wal", "t/data/x", "t-x/data/x", "t-1/x", "t-1/data/y/x", "_state/x", "_state/a/x"]
+    {
         assert!(!ours(path), "{path}");
     }
 }
@@ -39,16 +33,16 @@ async fn garbage_goes_and_everything_else_stays() {
     let warehouse = Warehouse::in_memory(FaultyCatalog::new().await, Arc::new(SystemClock::new())).unwrap();
     let object = create(&warehouse, table(0, "t", &[("k", DataType::Int64, false)], &["k"])).await;
     let dropped = create(&warehouse, table(0, "gone", &[("k", DataType::Int64, false)], &["k"])).await;
-    change(&warehouse, &dropped, &[rows(&dropped, 0..3)]).await;
+    change(&warehouse, &dropped, &[int_rows(&dropped, 0..3)]).await;
     tier(&warehouse, dropped.id, &TieringPolicy::default(), true).await.unwrap();
     for i in 0..4 {
-        change(&warehouse, &object, &[rows(&object, i..i + 3)]).await;
+        change(&warehouse, &object, &[int_rows(&object, i..i + 3)]).await;
         tier(&warehouse, object.id, &TieringPolicy::default(), true).await.unwrap();
     }
-    change(&warehouse, &object, &[rows(&object, 90..91)]).await;
+    change(&warehouse, &object, &[int_rows(&object, 90..91)]).await;
 
     // A crash between writing and committing.
-    write_segment(&warehouse, &object, &[rows(&object, 50..60)], false).await.unwrap();
+    write_segment(&warehouse, &object, &[int_rows(&object, 50..60)], false).await.unwrap();
     warehouse.put("t-9/data/half.tmp", "x".into()).await.unwrap();
     warehouse.put("_state/7/orphan.state", "x".into()).await.unwrap();
     warehouse.put("README", "not ours".into()).await.unwrap();

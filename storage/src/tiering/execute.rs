@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::{Action, Commit, ErrorKind as CatalogErrorKind, Object, ObjectId, TableState, Version};
 use datafusion::execution::SendableRecordBatchStream;
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::iceberg::{self as cold, BaseFile, DataFileWriter, LoadedTable, TableChange};
 use crate::scan::{DynamicTable, load_hot};
 use crate::segment::read_segment;
+use crate::sweep::DEFAULT_GRACE;
 use crate::warehouse::Warehouse;
 
 /// Attempts before giving up against other writers of the same table.
@@ -111,6 +113,7 @@ impl Work<'_> {
     }
 
     async fn execute(&self, plan: Plan) -> Result<Version> {
+        let started = self.warehouse.clock().monotonic();
         let change = match plan {
             Plan::Create => TableChange::default(),
             Plan::Append => self.append().await?,
@@ -119,13 +122,30 @@ impl Work<'_> {
             Plan::MergeSmall => self.rearrange(false).await?,
             Plan::ApplyDeletes => self.rearrange(true).await?,
         };
+        self.still_there(started, &change).await?;
         let tiers = matches!(plan, Plan::Append | Plan::Rewrite | Plan::Delta);
         let (added, removed) = (change.add_data.len(), change.remove.len());
         let location = cold::commit(self.warehouse, &self.object, self.base.as_deref(), change).await?;
-        let tiered = if tiers { self.state.hot.iter().map(|segment| segment.file.path.clone()).collect() } else { vec![] };
+        let tiered =
+            if tiers { self.state.hot.iter().map(|segment| segment.file.path.clone()).collect() } else { vec![] };
         let version = self.publish(location, tiered).await?;
         info!(table = %self.object.name, ?plan, added, removed, version, "tiered");
         Ok(version)
+    }
+
+    /// A sweep deletes unnamed files after its grace. Work that took long makes sure that its files are not among them.
+    async fn still_there(&self, started: Duration, change: &TableChange) -> Result<()> {
+        if self.warehouse.clock().monotonic().saturating_sub(started) < DEFAULT_GRACE / 2 {
+            return Ok(());
+        }
+        for file in change.add_data.iter().chain(&change.add_deletes) {
+            let path = self.warehouse.path(file.file_path())?;
+            if !self.warehouse.exists(path).await? {
+                return Err(Error::new(ErrorKind::Conflict, "the work took so long that a sweep removed its files")
+                    .with("path", path));
+            }
+        }
+        Ok(())
     }
 
     async fn publish(&self, location: String, tiered: Vec<String>) -> Result<Version> {

@@ -128,7 +128,14 @@ mod tests {
     use super::*;
 
     fn stats() -> TableStats {
-        TableStats { has_metadata: true, hot_segments: 3, hot_rows: 10, hot_bytes: 1_000, data_files: 1, ..TableStats::default() }
+        TableStats {
+            has_metadata: true,
+            hot_segments: 3,
+            hot_rows: 10,
+            hot_bytes: 1_000,
+            data_files: 1,
+            ..TableStats::default()
+        }
     }
 
     fn proposal(stats: TableStats, force: bool) -> Option<Plan> {

@@ -38,7 +38,8 @@ async fn in_file(
     hot: &HotRows,
     copies: &mut [u64],
 ) -> Result<Vec<u64>> {
-    let damaged = |error: parquet::errors::ParquetError| Error::corrupt(&file.path, "unreadable Parquet").because(error);
+    let damaged =
+        |error: parquet::errors::ParquetError| Error::corrupt(&file.path, "unreadable Parquet").because(error);
     let footer = base.footer(warehouse, file).await?;
     let metadata = ArrowReaderMetadata::try_new(footer, ArrowReaderOptions::new()).map_err(damaged)?;
     let reader = parquet_reader(warehouse, file)?;

@@ -46,7 +46,8 @@ enum Step {
 }
 
 fn a_row() -> impl Strategy<Value = Row> {
-    let text = prop_oneof![Just(None), "[ab]{0,2}".prop_map(Some), Just(Some("a text beyond twelve bytes".to_string()))];
+    let text =
+        prop_oneof![Just(None), "[ab]{0,2}".prop_map(Some), Just(Some("a text beyond twelve bytes".to_string()))];
     (proptest::option::weighted(0.9, 0_i64..8), text, 0_i64..3)
 }
 
@@ -117,7 +118,9 @@ impl Model {
                 }
                 emitted
             }
-            Step::Remove(i) if self.kind != Kind::InsertOnly && *i < self.rows.len() => vec![(self.rows.remove(*i), -1)],
+            Step::Remove(i) if self.kind != Kind::InsertOnly && *i < self.rows.len() => {
+                vec![(self.rows.remove(*i), -1)]
+            }
             _ => Vec::new(),
         }
     }
@@ -271,7 +274,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::testing::cases(32), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn keyed_tables_equal_the_model(steps in steps()) {

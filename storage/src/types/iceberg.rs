@@ -125,7 +125,9 @@ fn field_with_id(field: &Field, iceberg: &NestedFieldRef) -> Result<FieldRef> {
         }
         (data_type, Type::Primitive(_)) if !data_type.is_nested() => data_type.clone(),
         _ => {
-            return Err(Error::internal("the table's columns and its Iceberg schema differ").with("column", field.name()));
+            return Err(
+                Error::internal("the table's columns and its Iceberg schema differ").with("column", field.name())
+            );
         }
     };
     let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_string(), iceberg.id.to_string())]);
@@ -175,7 +177,12 @@ mod tests {
         let iceberg = iceberg_schema(&schema, &[]).unwrap();
         let noted = with_field_ids(&schema, &iceberg).unwrap();
         let converted = iceberg::arrow::arrow_schema_to_schema(&Schema::new(
-            noted.fields().iter().filter(|field| !matches!(field.data_type(), DataType::Map(..))).cloned().collect::<Fields>(),
+            noted
+                .fields()
+                .iter()
+                .filter(|field| !matches!(field.data_type(), DataType::Map(..)))
+                .cloned()
+                .collect::<Fields>(),
         ))
         .unwrap();
         assert_eq!(converted.field_by_name("at.y").unwrap().id, iceberg.field_by_name("at.y").unwrap().id);

@@ -94,7 +94,10 @@ mod tests {
         assert_eq!(cache.get("a").as_deref(), Some(&1));
         cache.put("a", Arc::new(5), 1);
         cache.put("d", Arc::new(4), 5);
-        assert_eq!([cache.get("a"), cache.get("c"), cache.get("d")].map(|v| v.map(|v| *v)), [Some(5), Some(3), Some(4)]);
+        assert_eq!(
+            [cache.get("a"), cache.get("c"), cache.get("d")].map(|v| v.map(|v| *v)),
+            [Some(5), Some(3), Some(4)]
+        );
         cache.put("big", Arc::new(6), 6);
         assert_eq!(cache.get("big"), None);
         cache.clear();

@@ -124,9 +124,13 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_with_the_remedy() {
-        for (text, remedy) in
-            [("s3://b/p", "?catalog="), ("s3:///p", "bucket"), ("gs://b", "s3://"), ("file://rel", "absolute"), ("", "empty")]
-        {
+        for (text, remedy) in [
+            ("s3://b/p", "?catalog="),
+            ("s3:///p", "bucket"),
+            ("gs://b", "s3://"),
+            ("file://rel", "absolute"),
+            ("", "empty"),
+        ] {
             let error = Location::parse(text, None).unwrap_err();
             assert!(error.to_string().contains(remedy), "{error}");
         }
