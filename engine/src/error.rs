@@ -32,9 +32,11 @@ pub struct Position {
     pub column: u64,
 }
 
-/// An error with its context.
+/// An error with its context. One pointer wide, so that results stay small.
+pub struct Error(Box<Parts>);
+
 #[derive(Debug)]
-pub struct Error {
+struct Parts {
     kind: ErrorKind,
     message: String,
     position: Option<Position>,
@@ -43,13 +45,21 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of some kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), position: None, context: Vec::new(), hint: None, source: None }
+        let parts =
+            Parts { kind, message: message.into(), position: None, context: Vec::new(), hint: None, source: None };
+        Self(Box::new(parts))
     }
 
     /// Wrong, ambiguous or unsupported SQL.
@@ -69,55 +79,55 @@ impl Error {
 
     /// Adds where it happened.
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.context.push((key, value.to_string()));
+        self.0.context.push((key, value.to_string()));
         self
     }
 
     /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Adds the place in the SQL, unless one is known already.
     pub fn at(mut self, position: Option<Position>) -> Self {
-        self.position = self.position.or(position);
+        self.0.position = self.0.position.or(position);
         self
     }
 
     /// Adds the cause.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// Where in the SQL, if known.
     pub fn position(&self) -> Option<Position> {
-        self.position
+        self.0.position
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.message)?;
-        for (i, (key, value)) in self.context.iter().enumerate() {
+        write!(f, "{}", self.0.message)?;
+        for (i, (key, value)) in self.0.context.iter().enumerate() {
             write!(f, "{}{key}: {value}", if i == 0 { " (" } else { ", " })?;
         }
-        if !self.context.is_empty() {
+        if !self.0.context.is_empty() {
             write!(f, ")")?;
         }
-        if let Some(Position { line, column }) = self.position {
+        if let Some(Position { line, column }) = self.0.position {
             write!(f, " at {line}:{column}")?;
         }
-        if let Some(source) = &self.source {
+        if let Some(source) = &self.0.source {
             write!(f, ": {source}")?;
         }
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = &self.0.hint {
             write!(f, "\nhint: {hint}")?;
         }
         Ok(())
@@ -126,7 +136,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
+        self.0.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     /// Counters of all pipelines that this process ever ran.
     metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
     settings: Mutex<BTreeMap<String, String>>,
+    /// A file is being run: its paths start at its own directory, wherever that was when the tables were created.
+    runs_file: AtomicBool,
     versions: watch::Receiver<Version>,
     changed: mpsc::UnboundedSender<ObjectId>,
     maintenance: maintenance::Maintenance,
@@ -112,6 +114,7 @@ impl Engine {
             pipelines: tokio::sync::Mutex::default(),
             metrics: Mutex::default(),
             settings: Mutex::default(),
+            runs_file: AtomicBool::new(false),
             versions: maintenance::watch_versions(&warehouse).await?,
             changed,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), tables),
@@ -130,13 +133,17 @@ impl Engine {
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
-        self.inner.execute(parsed).await.map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
+        self.inner
+            .execute(parsed)
+            .await
+            .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
     }
 
     /// Executes a file: definitions that exist unchanged are resumed, changed ones are an error; every view and INSERT becomes a job
     /// that this process runs. Returns once all are started.
     pub async fn run(&self, sql: &str) -> Result<()> {
         let statements = parse(sql)?;
+        self.inner.runs_file.store(true, Ordering::Relaxed);
         let snapshot = self.inner.snapshot().await?;
         let mut draft = Draft::new(&snapshot, Existing::Resume);
         for parsed in &statements {
@@ -144,9 +151,8 @@ impl Engine {
             self.inner.define(&mut draft, parsed).await.map_err(|error| error.at(at))?;
         }
         self.inner.commit(&draft).await?;
-        let finished = |id: &ObjectId| {
-            draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished)
-        };
+        let finished =
+            |id: &ObjectId| draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished);
         let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
         self.inner.start_jobs(&jobs).await
     }
@@ -193,7 +199,7 @@ impl Inner {
         Planner {
             warehouse: self.warehouse.clone(),
             snapshot,
-            base_dir: self.options.base_dir.clone(),
+            base_dir: self.runs_file.load(Ordering::Relaxed).then(|| self.options.base_dir.clone()),
             partitions: self.options.parallelism,
         }
     }
@@ -289,7 +295,8 @@ impl Inner {
         let mut draft = Draft::new(&snapshot, Existing::Refuse);
         draft.create_insert_job(self, parsed, inserts).await?;
         self.commit_and_start(&draft).await?;
-        let names: Vec<_> = draft.jobs.iter().filter_map(|id| draft.snapshot.jobs.get(id)).map(|j| j.name.clone()).collect();
+        let names: Vec<_> =
+            draft.jobs.iter().filter_map(|id| draft.snapshot.jobs.get(id)).map(|j| j.name.clone()).collect();
         Ok(Answer::Done(format!("CREATE JOB {}", names.join(", "))))
     }
 

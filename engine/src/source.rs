@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
-pub mod values;
 pub mod batch;
 pub mod datagen;
 pub mod filesystem;
 pub mod nexmark;
 mod pace;
 mod value;
+pub mod values;
 
 /// A part of a source that one reader reads: a file, a range of a file, a share of a generator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -69,6 +69,9 @@ pub struct AggregateSpec {
     pub output: SchemaRef,
     /// The input never takes rows back: extremums need no values kept.
     pub insert_only: bool,
+    /// Places in `group` of the columns whose hash routes the input; `None`: all of them. Fewer columns keep a group's
+    /// rows together as well, and spare an exchange where the input is routed by them already.
+    pub routed_by: Option<Vec<usize>>,
 }
 
 /// Where a call's result comes from.
@@ -136,7 +139,7 @@ impl Aggregate {
         }
         let key = spec.input.project(&spec.group)?;
         let mut made = Self {
-            groups: Groups::new(&key)?,
+            groups: Groups::new(&key, spec.routed_by.clone())?,
             info: OperatorInfo { name: "HashAggregate", schema: spec.output.clone(), state: Vec::new() },
             owns_global,
             calls: Vec::new(),
@@ -401,7 +404,7 @@ impl Aggregate {
             columns.extend([dirty.values, Arc::new(Int64Array::from(dirty.counts)) as ArrayRef]);
             deltas.push(StateDelta {
                 table: at + 1,
-                vnodes: self.groups.vnodes(&dirty.groups),
+                vnodes: self.groups.vnodes(&dirty.groups)?,
                 rows: batch(&self.info.state[at + 1].schema, columns, dirty.groups.len())?,
                 deleted: dirty.deleted,
             });
@@ -492,7 +495,7 @@ impl Operator for Aggregate {
             }
             let ended: Vec<u32> =
                 slots.iter().zip(&deleted).filter(|(_, deleted)| **deleted).map(|(s, _)| *s).collect();
-            let vnodes = self.groups.vnodes(&slots);
+            let vnodes = self.groups.vnodes(&slots)?;
             let rows = batch(&self.info.state[0].schema, columns, slots.len())?;
             deltas.push(StateDelta { table: 0, vnodes, deleted, rows });
             for group in ended {

@@ -39,13 +39,8 @@ pub fn build(
     resolve: Resolve<'_>,
     columns: &Schema,
 ) -> Result<IncrementalPlan> {
-    let mut builder = Builder {
-        state,
-        resolve,
-        plan: IncrementalPlan::default(),
-        known: HashMap::new(),
-        shared: HashSet::new(),
-    };
+    let mut builder =
+        Builder { state, resolve, plan: IncrementalPlan::default(), known: HashMap::new(), shared: HashSet::new() };
     let root = builder.plan_node(logical)?;
     builder.finish(root, columns)?;
     Ok(builder.plan)
@@ -75,7 +70,13 @@ struct RankLimit {
 }
 
 impl Builder<'_> {
-    fn push(&mut self, kind: Kind, inputs: Vec<(usize, Distribution)>, schema: SchemaRef, properties: Properties) -> usize {
+    fn push(
+        &mut self,
+        kind: Kind,
+        inputs: Vec<(usize, Distribution)>,
+        schema: SchemaRef,
+        properties: Properties,
+    ) -> usize {
         let inputs = inputs
             .into_iter()
             .map(|(from, wanted)| (from, self.plan.nodes[from].properties.distribution.route_to(&wanted)))
@@ -291,23 +292,38 @@ impl Builder<'_> {
         output: SchemaRef,
     ) -> Result<usize> {
         let insert_only = self.properties(input).insert_only;
+        let routed_by = match &self.properties(input).distribution {
+            Distribution::Hash(columns) if columns.len() < group.len() => {
+                columns.iter().map(|c| group.iter().position(|g| g == c)).collect::<Option<Vec<_>>>()
+            }
+            _ => None,
+        };
         let properties = Properties {
             insert_only: insert_only && calls.is_empty() && !group.is_empty(),
             key: Some((0..group.len()).collect()),
             watermark: (0..group.len()).filter(|i| self.properties(input).watermark.contains(&group[*i])).collect(),
-            distribution: match group.len() {
-                0 => Distribution::Single,
-                n => Distribution::Hash((0..n).collect()),
+            distribution: match (group.len(), &routed_by) {
+                (0, _) => Distribution::Single,
+                (_, Some(columns)) => Distribution::Hash(columns.clone()),
+                (n, None) => Distribution::Hash((0..n).collect()),
             },
         };
-        let wanted = match group.as_slice() {
-            [] => Distribution::Single,
-            columns => Distribution::Hash(columns.to_vec()),
+        let wanted = match (group.as_slice(), &routed_by) {
+            ([], _) => Distribution::Single,
+            (_, Some(_)) => self.properties(input).distribution.clone(),
+            (columns, None) => Distribution::Hash(columns.to_vec()),
         };
         if group.is_empty() {
             self.plan.warnings.push("an aggregate without GROUP BY runs in a single task".into());
         }
-        let spec = AggregateSpec { input: self.schema(input).clone(), group, calls, output: output.clone(), insert_only };
+        let spec = AggregateSpec {
+            input: self.schema(input).clone(),
+            group,
+            calls,
+            output: output.clone(),
+            insert_only,
+            routed_by,
+        };
         Ok(self.push(Kind::Aggregate(spec), vec![(input, wanted)], output, properties))
     }
 
@@ -741,9 +757,11 @@ fn moved_properties(before: &Properties, expressions: &[Arc<dyn PhysicalExpr>]) 
         key: before.key.as_ref().and_then(|key| key.iter().map(moved).collect()),
         watermark: before.watermark.iter().filter_map(moved).collect(),
         distribution: match &before.distribution {
-            Distribution::Hash(columns) => {
-                columns.iter().map(moved).collect::<Option<Vec<_>>>().map_or(Distribution::Arbitrary, Distribution::Hash)
-            }
+            Distribution::Hash(columns) => columns
+                .iter()
+                .map(moved)
+                .collect::<Option<Vec<_>>>()
+                .map_or(Distribution::Arbitrary, Distribution::Hash),
             other => other.clone(),
         },
     }
@@ -751,7 +769,9 @@ fn moved_properties(before: &Properties, expressions: &[Arc<dyn PhysicalExpr>]) 
 
 /// Whether a cast keeps different values different.
 fn widens(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, Date32, Date64, Float16, Float32, Float64, LargeBinary, LargeUtf8, Utf8, Utf8View};
+    use DataType::{
+        Binary, BinaryView, Date32, Date64, Float16, Float32, Float64, LargeBinary, LargeUtf8, Utf8, Utf8View,
+    };
     from == to
         || (from.is_integer() && to.is_integer() && from.primitive_width() <= to.primitive_width())
         || matches!(
@@ -794,7 +814,11 @@ fn join_properties(
         _ => false,
     };
     let side = |columns: Vec<usize>, offset: usize| {
-        columns.into_iter().map(|c| at(c + offset)).collect::<Option<Vec<_>>>().map_or(Distribution::Arbitrary, Distribution::Hash)
+        columns
+            .into_iter()
+            .map(|c| at(c + offset))
+            .collect::<Option<Vec<_>>>()
+            .map_or(Distribution::Arbitrary, Distribution::Hash)
     };
     let distribution = match (kind, on) {
         (_, []) => Distribution::Single,
@@ -867,10 +891,7 @@ fn window_below<'a>(plan: &'a LogicalPlan, predicate: &Expr) -> Option<(&'a Wind
     }
 }
 
-fn replace_columns(
-    expr: &Expr,
-    columns: &std::collections::HashMap<datafusion::common::Column, Expr>,
-) -> Option<Expr> {
+fn replace_columns(expr: &Expr, columns: &std::collections::HashMap<datafusion::common::Column, Expr>) -> Option<Expr> {
     use datafusion::common::tree_node::{Transformed, TreeNode};
     let replaced = expr.clone().transform(|e| {
         Ok(match &e {

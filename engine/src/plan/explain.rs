@@ -128,9 +128,10 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
     let insert_only = |n: usize| plan.nodes[node.inputs[n].0].properties.insert_only;
     match &node.kind {
         Kind::Aggregate(spec) => {
-            let values = spec.calls.iter().any(|call| {
-                call.distinct || (!insert_only(0) && format!("{:?}", call.function).starts_with('M'))
-            });
+            let values = spec
+                .calls
+                .iter()
+                .any(|call| call.distinct || (!insert_only(0) && format!("{:?}", call.function).starts_with('M')));
             let what = if values { "one row per group, one per distinct value" } else { "one row per group" };
             Some(format!("{what}, freed when the group's last row is retracted"))
         }
@@ -146,4 +147,3 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
 fn names(schema: &Schema, columns: &[usize]) -> String {
     columns.iter().map(|c| schema.field(*c).name().as_str()).collect::<Vec<_>>().join(", ")
 }
-

@@ -199,7 +199,7 @@ impl Coordinator {
             self.open_epoch(now_ms, commands);
         }
         if self.open.is_empty() && !self.checkpoint_in_flight {
-            if self.stopping && !(self.dirty && !self.backfilling) {
+            if self.stopping && (!self.dirty || self.backfilling) {
                 self.finish(false, commands);
             } else if self.ended() && !self.dirty && !self.staged {
                 self.finish(true, commands);

@@ -258,8 +258,7 @@ impl Builder {
                         (Role::Source { source, projection, key, jobs: vec![index] }, vec![])
                     }
                     kind => {
-                        let inputs =
-                            node.inputs.iter().map(|(from, route)| (places[*from], route.clone())).collect();
+                        let inputs = node.inputs.iter().map(|(from, route)| (places[*from], route.clone())).collect();
                         (Role::Operator(kind.clone()), inputs)
                     }
                 };
@@ -312,7 +311,8 @@ impl Builder {
     ) -> Result<()> {
         let schema = self.flow.nodes[root].schema.clone();
         let mut add = |builder: &mut Self, role, inputs| {
-            let node = FlowNode { job: index, operator: *operator, role, schema: schema.clone(), outputs: vec![], inputs };
+            let node =
+                FlowNode { job: index, operator: *operator, role, schema: schema.clone(), outputs: vec![], inputs };
             *operator += 1;
             builder.push(node)
         };

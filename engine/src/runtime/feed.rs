@@ -182,13 +182,11 @@ fn can_change(snapshot: &Snapshot, table: ObjectId) -> bool {
     }
 }
 
+/// Changes, one item per version.
+type VersionStream = BoxStream<'static, storage::error::Result<(Version, Vec<Changes>)>>;
+
 /// The changes after `from` that the snapshot contains, by version.
-fn changes(
-    warehouse: &Arc<Warehouse>,
-    snapshot: &Snapshot,
-    table: ObjectId,
-    from: Version,
-) -> Result<BoxStream<'static, storage::error::Result<(Version, Vec<Changes>)>>> {
+fn changes(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, table: ObjectId, from: Version) -> Result<VersionStream> {
     let (Some(object), Some(state)) = (snapshot.objects.get(&table), snapshot.tables.get(&table)) else {
         return Err(Error::sql("a table that a running job reads was dropped").with("table", table));
     };

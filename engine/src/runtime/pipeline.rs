@@ -158,7 +158,7 @@ struct Driver {
     assigned: BTreeMap<NodeId, usize>,
     collecting: BTreeMap<u64, Collecting>,
     committer: Option<Committer>,
-    committing: JoinSet<(Committer, Epoch, Result<(Version, Vec<ObjectId>)>)>,
+    committing: JoinSet<Commitment>,
     /// Feeds, split watchers, lease renewal: ended with the driver; an error of one fails the pipeline.
     helpers: JoinSet<Result<()>>,
     metrics: Arc<Metrics>,
@@ -169,6 +169,9 @@ struct Driver {
     uncommitted: BTreeMap<u64, i64>,
     times: BTreeMap<u64, i64>,
 }
+
+/// A commit that has ended: the committer, ready for the next, and what came of it.
+type Commitment = (Committer, Epoch, Result<(Version, Vec<ObjectId>)>);
 
 enum Step {
     Go,
@@ -196,7 +199,13 @@ impl Driver {
             slots: parallelism,
             max_in_flight: MAX_IN_FLIGHT,
             commit_interval_ms: commit_interval.as_millis() as i64,
-            restored_epoch: flow.jobs.iter().filter_map(|j| j.job.checkpoint.as_ref()).map(|c| c.epoch).max().unwrap_or(0),
+            restored_epoch: flow
+                .jobs
+                .iter()
+                .filter_map(|j| j.job.checkpoint.as_ref())
+                .map(|c| c.epoch)
+                .max()
+                .unwrap_or(0),
             restored_timestamp_ms: payloads.iter().flatten().map(|p| p.timestamp_ms).max().unwrap_or(0),
             fresh: payloads.iter().any(Option::is_none),
             backfilling: !feeds.is_empty(),
@@ -362,7 +371,9 @@ impl Driver {
                 Err((Some(job), error.with("job", name)))
             }
             FromSlot::EpochDone { slot, epoch, rows_in, input, checkpoint } => {
-                if rows_in > 0 && let Some(time) = self.times.get(&epoch) {
+                if rows_in > 0
+                    && let Some(time) = self.times.get(&epoch)
+                {
                     self.uncommitted.insert(epoch, *time);
                     self.note_uncommitted();
                 }
@@ -401,9 +412,8 @@ impl Driver {
             self.note_uncommitted();
         }
         let slots = self.slots.len();
-        let mut starts: Vec<_> = (0..slots)
-            .map(|_| Start { epoch, checkpoint, staged: vec![], splits: vec![] })
-            .collect();
+        let mut starts: Vec<_> =
+            (0..slots).map(|_| Start { epoch, checkpoint, staged: vec![], splits: vec![] }).collect();
         for (i, (nodes, changes)) in changes.into_iter().enumerate() {
             starts[i % slots].staged.extend(nodes.into_iter().map(|node| (node, changes.clone())));
         }
@@ -429,11 +439,7 @@ impl Driver {
         });
     }
 
-    #[expect(clippy::type_complexity, reason = "the result of one task, named where it is spawned")]
-    fn committed(
-        &mut self,
-        done: Result<(Committer, Epoch, Result<(Version, Vec<ObjectId>)>), tokio::task::JoinError>,
-    ) -> Result<Event> {
+    fn committed(&mut self, done: Result<Commitment, tokio::task::JoinError>) -> Result<Event> {
         let (committer, epoch, result) = done.map_err(|e| Error::internal("a commit was cut off").because(e))?;
         self.committer = Some(committer);
         let (_, tables) = result?;

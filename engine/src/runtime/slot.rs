@@ -222,10 +222,12 @@ impl Slot {
         let first = flow.jobs.iter().filter_map(|j| j.job.checkpoint.as_ref()).map(|c| c.epoch).max().unwrap_or(0) + 1;
         let mut nodes = Vec::with_capacity(flow.nodes.len());
         for node in &flow.nodes {
-            let instance = Instance::new(node, &flow, index, &metrics).map_err(|error| Failure { job: node.job, error })?;
+            let instance =
+                Instance::new(node, &flow, index, &metrics).map_err(|error| Failure { job: node.job, error })?;
             // Every leaf of the graph gets one more barrier, from the slot itself, when its input of the epoch is delivered.
             let own = usize::from(matches!(node.role, Role::Source { .. } | Role::Feed { .. }));
-            let senders = node.inputs.iter().map(|(_, route)| if *route == Route::Local { 1 } else { slots }).sum::<usize>();
+            let senders =
+                node.inputs.iter().map(|(_, route)| if *route == Route::Local { 1 } else { slots }).sum::<usize>();
             nodes.push(NodeState {
                 instance,
                 epoch: first,
@@ -260,11 +262,11 @@ impl Slot {
     fn run(mut self) -> Result<(), Failure> {
         while !self.stopped {
             match self.inbox.try_recv() {
-                Ok(message) => self.on_message(message)?,
+                Ok(message) => self.on_message(message),
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) if !self.starts.is_empty() => self.read_step()?,
                 Err(TryRecvError::Empty) => match self.inbox.recv() {
-                    Ok(message) => self.on_message(message)?,
+                    Ok(message) => self.on_message(message),
                     Err(_) => return Ok(()),
                 },
             }
@@ -273,21 +275,15 @@ impl Slot {
         Ok(())
     }
 
-    fn on_message(&mut self, message: ToSlot) -> Result<(), Failure> {
+    fn on_message(&mut self, message: ToSlot) {
         match message {
             ToSlot::Start(start) => self.start(*start),
-            ToSlot::Deliver(delivery) => {
-                self.work.push_back(delivery);
-                Ok(())
-            }
-            ToSlot::Stop => {
-                self.stopped = true;
-                Ok(())
-            }
+            ToSlot::Deliver(delivery) => self.work.push_back(delivery),
+            ToSlot::Stop => self.stopped = true,
         }
     }
 
-    fn start(&mut self, mut start: Start) -> Result<(), Failure> {
+    fn start(&mut self, mut start: Start) {
         let number = start.epoch.number;
         let open = OpenEpoch {
             epoch: start.epoch,
@@ -302,7 +298,6 @@ impl Slot {
             self.work.push_back(Delivery { node, input: 0, epoch: number, payload: Payload::Data(changes) });
         }
         self.starts.push_back(start);
-        Ok(())
     }
 
     fn open_reader(&mut self, assignment: Assignment) -> Result<(), Failure> {
@@ -342,7 +337,10 @@ impl Slot {
                 self.next_reader = reader + 1;
                 self.read(reader, epoch, budget.min(ROWS_PER_READ))
             }
-            _ => self.end_reading(epoch),
+            _ => {
+                self.end_reading(epoch);
+                Ok(())
+            }
         }
     }
 
@@ -377,7 +375,7 @@ impl Slot {
     }
 
     /// All that the epoch takes is read: send its barriers from the leaves.
-    fn end_reading(&mut self, epoch: u64) -> Result<(), Failure> {
+    fn end_reading(&mut self, epoch: u64) {
         let input = self.input();
         let positions: Vec<_> = self.readers.iter().map(|r| (r.node, r.split.id.clone(), r.position)).collect();
         let skipped: Vec<_> = self.readers.iter().map(|r| (r.node, r.skipped)).collect();
@@ -395,7 +393,6 @@ impl Slot {
                 self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Barrier });
             }
         }
-        Ok(())
     }
 
     /// Whether this slot's sources have more to read.
@@ -488,9 +485,9 @@ impl Slot {
         let output = self.nodes[node].instance.take_output();
         let output = self.blame(node, output)?;
         if let Some(checkpoint) = self.open.get_mut(&epoch).and_then(|open| open.checkpoint.as_mut()) {
-            checkpoint.state.extend(
-                deltas.into_iter().filter(|d| d.rows.num_rows() > 0).map(|delta| (job, operator, delta)),
-            );
+            checkpoint
+                .state
+                .extend(deltas.into_iter().filter(|d| d.rows.num_rows() > 0).map(|delta| (job, operator, delta)));
             checkpoint.outputs.extend(output.filter(|(_, changes)| changes.iter().any(|c| !c.is_empty())));
         }
         Ok(())
@@ -532,4 +529,3 @@ impl Slot {
         Ok(())
     }
 }
-

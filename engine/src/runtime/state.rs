@@ -103,7 +103,8 @@ pub async fn read_upserted(
         let Role::Upsert { table, key, .. } = &flow_node.role else { continue };
         let Some(held) = snapshot.tables.get(&table.id) else { continue };
         // The operator's state table has the key columns first.
-        let columns: Vec<_> = key.iter().copied().chain((0..table.columns.len()).filter(|c| !key.contains(c))).collect();
+        let columns: Vec<_> =
+            key.iter().copied().chain((0..table.columns.len()).filter(|c| !key.contains(c))).collect();
         let mut rows = stream(warehouse, table, held).await?;
         let mut hashes = Vec::new();
         while let Some(batch) = rows.next().await {

@@ -8,7 +8,7 @@ use storage::types::{columns, storable_schema};
 
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
-use crate::sql::context::{Mode, Planner, fit_to_table, name_columns, relations, rename, stored_schema};
+use crate::sql::context::{BASE_DIR, Mode, Planner, fit_to_table, name_columns, relations, rename, stored_schema};
 use crate::sql::statement::{CreateTable, CreateView, Drop, DropKind, Insert, ParsedStatement};
 
 /// What to do with a definition that exists already.
@@ -91,20 +91,33 @@ impl Draft {
         }
         let connector = table.options.contains_key("connector");
         if !connector && let Some(option) = table.options.keys().next() {
-            return Err(Error::new(crate::ErrorKind::Option, format!("a table without a connector has no option '{option}'"))
-                .at(Some(parsed.position))
-                .hint("add 'connector' = '...', or leave out WITH (...)"));
+            return Err(Error::new(
+                crate::ErrorKind::Option,
+                format!("a table without a connector has no option '{option}'"),
+            )
+            .at(Some(parsed.position))
+            .hint("add 'connector' = '...', or leave out WITH (...)"));
         }
         let fields: Vec<_> = table
             .columns
             .iter()
-            .map(|c| arrow::datatypes::Field::new(&c.name, c.data_type.clone(), c.nullable && !table.primary_key.contains(&c.name)))
+            .map(|c| {
+                arrow::datatypes::Field::new(
+                    &c.name,
+                    c.data_type.clone(),
+                    c.nullable && !table.primary_key.contains(&c.name),
+                )
+            })
             .collect();
         let schema = storable_schema(&arrow::datatypes::Schema::new(fields))?;
         let mut properties = table.options.clone();
         if let Some(watermark) = &table.watermark {
             properties.insert("frazil.watermark.column".into(), watermark.column.clone());
             properties.insert("frazil.watermark.expression".into(), watermark.expression.clone());
+        }
+        if connector {
+            let base_dir = std::path::absolute(&inner.options.base_dir).unwrap_or(inner.options.base_dir.clone());
+            properties.insert(BASE_DIR.into(), base_dir.to_string_lossy().into_owned());
         }
         let object = Object {
             id: inner.warehouse.catalog().allocate_ids(1).await?,
@@ -183,7 +196,12 @@ impl Draft {
     }
 
     /// One or several INSERTs as a job.
-    pub async fn create_insert_job(&mut self, inner: &Inner, parsed: &ParsedStatement, inserts: &[Insert]) -> Result<()> {
+    pub async fn create_insert_job(
+        &mut self,
+        inner: &Inner,
+        parsed: &ParsedStatement,
+        inserts: &[Insert],
+    ) -> Result<()> {
         let kind = if inserts.len() == 1 { JobKind::Insert } else { JobKind::StatementSet };
         let base = match inserts {
             [insert] => format!("insert_into_{}", insert.table),
@@ -207,7 +225,9 @@ impl Draft {
             return Err(Error::sql(format!("the job {name} exists in this warehouse with another statement"))
                 .with("statement there", &job.sql)
                 .at(Some(parsed.position))
-                .hint(format!("DROP JOB {name} in `frazil sql` to start the new one; what the old one has written stays")));
+                .hint(format!(
+                    "DROP JOB {name} in `frazil sql` to start the new one; what the old one has written stays"
+                )));
         }
         let planner = self.planner(inner);
         let (mut targets, mut inputs) = (vec![], vec![]);
@@ -290,7 +310,13 @@ impl Draft {
         Ok(ended)
     }
 
-    fn drop_object(&mut self, object: &Object, cascade: bool, position: Position, ended: &mut Vec<ObjectId>) -> Result<()> {
+    fn drop_object(
+        &mut self,
+        object: &Object,
+        cascade: bool,
+        position: Position,
+        ended: &mut Vec<ObjectId>,
+    ) -> Result<()> {
         let views: Vec<_> =
             self.snapshot.objects.values().filter(|o| o.depends_on.contains(&object.id)).cloned().collect();
         let uses = |job: &&Arc<Job>| {
@@ -303,9 +329,13 @@ impl Draft {
         let dependents: Vec<_> =
             views.iter().map(|v| v.name.clone()).chain(unfinished.map(|j| format!("job {}", j.name))).collect();
         if !cascade && !dependents.is_empty() {
-            return Err(Error::sql(format!("{} cannot be dropped: {} depends on it", object.name, dependents.join(", ")))
-                .at(Some(position))
-                .hint("drop what depends on it first, or write CASCADE to drop all of it"));
+            return Err(Error::sql(format!(
+                "{} cannot be dropped: {} depends on it",
+                object.name,
+                dependents.join(", ")
+            ))
+            .at(Some(position))
+            .hint("drop what depends on it first, or write CASCADE to drop all of it"));
         }
         for view in views {
             if self.snapshot.objects.contains_key(&view.id) {

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operator::Epoch;
 use crate::runtime::commit::transact;
 use crate::runtime::dataflow::{Target, key_columns};
-use crate::session::define::writer_of;
 use crate::session::Inner;
+use crate::session::define::writer_of;
 use crate::sql::context::{Mode, Planner, fit_to_table, memory_scan, name_columns, relations};
 use crate::sql::statement::Insert;
 
@@ -104,7 +104,8 @@ impl Inner {
         let rows = last_per_key(&rows, &key_columns(table)?)?;
         let (scan, state) = planner.scan(table).await?;
         let new = memory_scan("__new", rows.schema(), vec![rows.clone()])?;
-        let keys = || table.key.iter().map(|k| datafusion::common::Column::new_unqualified(k.clone())).collect::<Vec<_>>();
+        let keys =
+            || table.key.iter().map(|k| datafusion::common::Column::new_unqualified(k.clone())).collect::<Vec<_>>();
         let scan = LogicalPlanBuilder::from(scan).alias("__old")?;
         let present = scan.join(new, JoinType::LeftSemi, (keys(), keys()), None)?.build()?;
         let old = self.collect(state, present).await?;
@@ -121,7 +122,10 @@ impl Inner {
 fn refuse_nulls(table: &Object, rows: &RecordBatch) -> Result<()> {
     for (column, values) in table.columns.iter().zip(rows.columns()) {
         if !column.nullable && values.null_count() > 0 {
-            return Err(Error::data(format!("NULL in the column {} of {}, which must not be NULL", column.name, table.name)));
+            return Err(Error::data(format!(
+                "NULL in the column {} of {}, which must not be NULL",
+                column.name, table.name
+            )));
         }
     }
     Ok(())

@@ -35,7 +35,8 @@ impl Inner {
         // A running pipeline that shares an object with a new job is taken apart and started again with it.
         let mut stopped = Vec::new();
         loop {
-            let objects: BTreeSet<_> = wanted.iter().filter_map(|id| snapshot.jobs.get(id)).flat_map(|j| touched(j)).collect();
+            let objects: BTreeSet<_> =
+                wanted.iter().filter_map(|id| snapshot.jobs.get(id)).flat_map(|j| touched(j)).collect();
             let shares = |pipeline: &Arc<Pipeline>| {
                 pipeline.jobs().iter().any(|id| {
                     wanted.contains(id)
@@ -92,16 +93,13 @@ impl Inner {
     async fn runnable(&self, wanted: &BTreeSet<ObjectId>, leases: &BTreeMap<ObjectId, Lease>) -> Result<Arc<Snapshot>> {
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
         let failed = wanted.iter().filter_map(|id| snapshot.jobs.get(id)).filter(|j| j.status == JobStatus::Failed);
-        let actions: Vec<_> = failed
-            .map(|job| Action::SetJobStatus { job: job.id, status: JobStatus::Running, error: None })
-            .collect();
+        let actions: Vec<_> =
+            failed.map(|job| Action::SetJobStatus { job: job.id, status: JobStatus::Running, error: None }).collect();
         if actions.is_empty() {
             return Ok(snapshot);
         }
-        let fences = leases
-            .values()
-            .map(|l| catalog::Requirement::Fence { lease: l.name.clone(), token: l.token })
-            .collect();
+        let fences =
+            leases.values().map(|l| catalog::Requirement::Fence { lease: l.name.clone(), token: l.token }).collect();
         transact(&self.warehouse, fences, actions).await?;
         Ok(self.warehouse.catalog().snapshot(None).await?)
     }
@@ -268,7 +266,8 @@ fn interval(job: &Job) -> Option<Duration> {
 fn groups(jobs: Vec<Arc<Job>>) -> Vec<Vec<Arc<Job>>> {
     let mut groups: Vec<Vec<Arc<Job>>> = Vec::new();
     for job in jobs {
-        let shares = |group: &Vec<Arc<Job>>| group.iter().any(|other| touched(other).any(|o| touched(&job).any(|p| o == p)));
+        let shares =
+            |group: &Vec<Arc<Job>>| group.iter().any(|other| touched(other).any(|o| touched(&job).any(|p| o == p)));
         let (mut joined, rest): (Vec<_>, Vec<_>) = groups.into_iter().partition(shares);
         let mut group: Vec<_> = joined.drain(..).flatten().collect();
         group.push(job);
@@ -290,4 +289,3 @@ fn ordered(jobs: Vec<Arc<Job>>) -> Vec<Arc<Job>> {
     }
     done
 }
-

@@ -48,9 +48,11 @@ impl Inner {
                 table(&["name", "statement"], vec![vec![Some(object.name.clone()), Some(object.sql.clone())]])
             }
             Show::Setting(name) => {
-                let value = self.settings().get(name).cloned().or_else(|| {
-                    (name == "commit_interval").then(|| format!("{:?}", self.options.commit_interval))
-                });
+                let value = self
+                    .settings()
+                    .get(name)
+                    .cloned()
+                    .or_else(|| (name == "commit_interval").then(|| format!("{:?}", self.options.commit_interval)));
                 match value {
                     Some(value) => table(&[name], vec![vec![Some(value)]]),
                     None => Err(Error::sql(format!("there is no setting named {name}"))

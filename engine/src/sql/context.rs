@@ -14,7 +14,9 @@ use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source, source_as_provider};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility, cast, col, lit};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility, cast, col, lit,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::scalar::ScalarValue;
@@ -32,6 +34,9 @@ use crate::source::batch::SourceTable;
 use crate::sql::functions;
 use crate::sql::statement::Statement;
 
+/// Property of a connector table: the directory in which relative paths started when it was created.
+pub const BASE_DIR: &str = "frazil.base-dir";
+
 /// How a query is to be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -48,8 +53,8 @@ pub struct Planner {
     pub warehouse: Arc<Warehouse>,
     /// Which objects exist.
     pub snapshot: Arc<Snapshot>,
-    /// Where relative paths of connectors start.
-    pub base_dir: PathBuf,
+    /// Where relative paths of connectors start, if not in the directory that was noted at their creation.
+    pub base_dir: Option<PathBuf>,
     /// Partitions of batch plans.
     pub partitions: usize,
 }
@@ -92,7 +97,10 @@ impl TableProvider for ContinuousTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        Err(datafusion::error::DataFusionError::Internal(format!("{} is scanned in a continuous plan", self.object.name)))
+        Err(datafusion::error::DataFusionError::Internal(format!(
+            "{} is scanned in a continuous plan",
+            self.object.name
+        )))
     }
 }
 
@@ -167,7 +175,9 @@ impl Planner {
     /// The connector behind a connector table.
     pub fn connector(&self, object: &Object) -> Result<ConnectorTable> {
         let schema = arrow_schema(object)?;
-        connector::create(&object.properties, schema, self.warehouse.clock().clone(), &self.base_dir)
+        let noted = object.properties.get(BASE_DIR).map(PathBuf::from);
+        let base_dir = self.base_dir.clone().or(noted).unwrap_or_default();
+        connector::create(&object.properties, schema, self.warehouse.clock().clone(), &base_dir)
             .map_err(|error| error.with("table", &object.name))
     }
 
@@ -234,7 +244,10 @@ pub fn view_query(object: &Object) -> Result<ast::Query> {
     let statement = crate::sql::parse::parse(&object.sql)?.into_iter().next().map(|parsed| parsed.statement);
     match statement {
         Some(Statement::CreateView(view)) => Ok(view.query),
-        _ => Err(Error::new(crate::ErrorKind::Corrupt, "the catalog holds no query for a view").with("view", &object.name)),
+        _ => {
+            Err(Error::new(crate::ErrorKind::Corrupt, "the catalog holds no query for a view")
+                .with("view", &object.name))
+        }
     }
 }
 
@@ -402,8 +415,9 @@ fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
     })?;
     match found {
         None => Ok(()),
-        Some(name) => Err(Error::sql(format!("{name}() is not supported in a continuous query"))
-            .hint("its value changes without any change of the input; use a column of the input, such as its event time")),
+        Some(name) => Err(Error::sql(format!("{name}() is not supported in a continuous query")).hint(
+            "its value changes without any change of the input; use a column of the input, such as its event time",
+        )),
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Groups {
     hashes: Vec<u64>,
     /// A global aggregate's only group is there from the start and shown even without rows.
     global: bool,
+    /// Group columns that decide the vnode; none named: all.
+    routed_by: Option<Vec<usize>>,
 }
 
 /// The groups to look at when an epoch closes.
@@ -51,7 +53,7 @@ pub(super) struct Touched {
 }
 
 impl Groups {
-    pub(super) fn new(key: &Schema) -> Result<Self> {
+    pub(super) fn new(key: &Schema, routed_by: Option<Vec<usize>>) -> Result<Self> {
         Ok(Self {
             index: KeyIndex::new(key)?,
             groups: Vec::new(),
@@ -61,6 +63,7 @@ impl Groups {
             ended: 0,
             hashes: Vec::new(),
             global: key.fields().is_empty(),
+            routed_by,
         })
     }
 
@@ -212,7 +215,14 @@ impl Groups {
         self.index.keys().gather(slots)
     }
 
-    pub(super) fn vnodes<'a>(&'a self, slots: impl IntoIterator<Item = &'a u32>) -> Vec<u8> {
-        slots.into_iter().map(|slot| vnode(self.index.hash(*slot))).collect()
+    /// The vnode of each group: that of the group columns which its rows were routed by.
+    pub(super) fn vnodes(&self, slots: &[u32]) -> Result<Vec<u8>> {
+        let Some(columns) = &self.routed_by else {
+            return Ok(slots.iter().map(|slot| vnode(self.index.hash(*slot))).collect());
+        };
+        let gathered = columns.iter().map(|column| self.index.keys().gather_column(*column, slots));
+        let mut hashes = Vec::new();
+        hash_columns(&gathered.collect::<Result<Vec<_>>>()?, slots.len(), &mut hashes)?;
+        Ok(hashes.into_iter().map(vnode).collect())
     }
 }

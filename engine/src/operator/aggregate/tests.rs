@@ -74,20 +74,37 @@ fn spec(group: &[usize], calls: &[Tested], insert_only: bool) -> AggregateSpec {
         filter: *filter,
     });
     let calls = calls.collect();
-    AggregateSpec { input, group: group.to_vec(), calls, output: Arc::new(Schema::new(output)), insert_only }
+    let output = Arc::new(Schema::new(output));
+    AggregateSpec { input, group: group.to_vec(), calls, output, insert_only, routed_by: None }
 }
 
 fn law(group: &'static [usize], calls: Vec<Tested>, insert_only: bool) -> Law {
+    law_routed_by(group, None, calls, insert_only)
+}
+
+/// `routed_by`: places in `group`.
+fn law_routed_by(
+    group: &'static [usize],
+    routed_by: Option<&'static [usize]>,
+    calls: Vec<Tested>,
+    insert_only: bool,
+) -> Law {
     let names: Vec<String> = group.iter().map(|column| input().field(*column).name().clone()).collect();
     let columns = names.iter().cloned().chain(calls.iter().map(|call| call.0.to_owned())).collect::<Vec<_>>();
     let mut sql = format!("SELECT {} FROM t", columns.join(", "));
     if !names.is_empty() {
         sql = format!("{sql} GROUP BY {}", names.join(", "));
     }
-    let from = Input::new(input(), group);
+    let route: Vec<usize> = match routed_by {
+        Some(places) => places.iter().map(|place| group[*place]).collect(),
+        None => group.to_vec(),
+    };
+    let from = Input::new(input(), &route);
     let from = if insert_only { from.insert_only() } else { from };
     let make = move || -> (Box<dyn Operator>, OperatorInfo) {
-        let aggregate = Aggregate::new(spec(group, &calls, insert_only), true).unwrap();
+        let routed_by = routed_by.map(<[usize]>::to_vec);
+        let spec = AggregateSpec { routed_by, ..spec(group, &calls, insert_only) };
+        let aggregate = Aggregate::new(spec, true).unwrap();
         let info = aggregate.info().clone();
         (Box::new(aggregate), info)
     };
@@ -111,6 +128,11 @@ fn insert_only_input_obeys_the_law() {
 }
 
 #[test]
+fn groups_routed_by_some_of_their_columns_obey_the_law() {
+    law_routed_by(&[0, 1], Some(&[1]), [numbers(), sets()].concat(), false).check(15);
+}
+
+#[test]
 fn a_global_aggregate_obeys_the_law() {
     law(&[], [numbers(), sets()].concat(), false).check(15);
 }
@@ -126,8 +148,11 @@ fn over(value: &DataType, function: AggregateFunction, output: DataType) -> Aggr
     let output = Schema::new(vec![Field::new("k", DataType::Int64, true), Field::new("r", output, true)]);
     let call = AggregateCall { function, distinct: false, argument: Some(1), filter: None };
     let (input, output) = (Arc::new(input), Arc::new(output));
-    Aggregate::new(AggregateSpec { input, group: vec![0], calls: vec![call], output, insert_only: false }, true)
-        .unwrap()
+    Aggregate::new(
+        AggregateSpec { input, group: vec![0], calls: vec![call], output, insert_only: false, routed_by: None },
+        true,
+    )
+    .unwrap()
 }
 
 fn feed(aggregate: &mut Aggregate, keys: Vec<i64>, values: ArrayRef, weights: Vec<i64>) {
@@ -235,7 +260,14 @@ fn cost_per_row() {
         (600_000, 10, false),
     ] {
         let (input, output) = (Arc::new(input.clone()), Arc::new(Schema::new(output.to_vec())));
-        let spec = AggregateSpec { input: input.clone(), group: vec![0], calls: calls.clone(), output, insert_only };
+        let spec = AggregateSpec {
+            input: input.clone(),
+            group: vec![0],
+            calls: calls.clone(),
+            output,
+            insert_only,
+            routed_by: None,
+        };
         let mut aggregate = Aggregate::new(spec, true).unwrap();
         let mut seed = 1_u64;
         let mut random = || {

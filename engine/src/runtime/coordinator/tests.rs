@@ -52,7 +52,11 @@ fn an_idle_pipeline_opens_no_epoch_until_told() {
     let commands = coordinator.on(1, done(0, 2, 0, Input::Idle));
     assert_eq!(commands, [], "nothing to do and nothing to wake up for");
     assert_eq!(coordinator.on(5000, Event::Tick), []);
-    assert_eq!(starts(&coordinator.on(5001, Event::InputReady)), [(3, true)], "a commit is due at once after a long pause");
+    assert_eq!(
+        starts(&coordinator.on(5001, Event::InputReady)),
+        [(3, true)],
+        "a commit is due at once after a long pause"
+    );
 }
 
 #[test]
