@@ -23,8 +23,6 @@ use crate::warehouse::Warehouse;
 
 /// Attempts before giving up against other writers of the same table.
 const ATTEMPTS: usize = 8;
-/// Bytes of data files that one compaction takes on at most: bounds the time until it can commit.
-const MAX_COMPACTION_BYTES: u64 = 2 << 30;
 
 /// Tiers or compacts one table if the policy says so; at most one step per call, so call it until it returns `None`.
 ///
@@ -217,7 +215,7 @@ impl Work<'_> {
     /// Small files, and with `apply_deletes` also those with deleted rows, written as few large ones.
     async fn rearrange(&self, apply_deletes: bool) -> Result<TableChange> {
         let base = self.base.as_ref().ok_or_else(|| Error::internal("nothing to compact"))?;
-        let chosen = choose(&base.files, self.policy.small_file_bytes, apply_deletes);
+        let chosen = choose(&base.files, self.policy, apply_deletes);
         let holed = |file: &&BaseFile| !file.deleted.is_empty() && !chosen.contains(&file.path);
         let all_applied = !base.files.iter().any(|file| holed(&file));
         let state = TableState { hot: Vec::new(), ..self.state.as_ref().clone() };
@@ -241,17 +239,17 @@ impl Work<'_> {
 }
 
 /// Paths of the files that a compaction rewrites: those with deleted rows first, then small ones, smallest first.
-fn choose(files: &[BaseFile], small_file_bytes: u64, apply_deletes: bool) -> HashSet<String> {
+fn choose(files: &[BaseFile], policy: &TieringPolicy, apply_deletes: bool) -> HashSet<String> {
     let holed = |file: &BaseFile| apply_deletes && !file.deleted.is_empty();
     let mut candidates = files
         .iter()
-        .filter(|file| holed(file) || file.file.file_size_in_bytes() < small_file_bytes)
+        .filter(|file| holed(file) || file.file.file_size_in_bytes() < policy.small_file_bytes)
         .collect::<Vec<_>>();
     candidates.sort_by_key(|file| (!holed(file), file.file.file_size_in_bytes()));
     let mut bytes = 0;
     let fits = |file: &&BaseFile| {
         bytes += file.file.file_size_in_bytes();
-        bytes <= MAX_COMPACTION_BYTES || bytes == file.file.file_size_in_bytes()
+        bytes <= policy.max_compaction_bytes || bytes == file.file.file_size_in_bytes()
     };
     candidates.into_iter().take_while(fits).map(|file| file.path.clone()).collect()
 }

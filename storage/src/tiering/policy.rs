@@ -28,6 +28,8 @@ pub struct TieringPolicy {
     pub max_delete_files: usize,
     /// ...or when more than this percentage of the rows in data files are deleted.
     pub max_deleted_percent: u64,
+    /// Bytes of data files that one compaction takes on at most: bounds the time until it can commit.
+    pub max_compaction_bytes: u64,
     /// How large data files become.
     pub sizes: FileSizes,
 }
@@ -45,6 +47,7 @@ impl Default for TieringPolicy {
             max_small_files: 16,
             max_delete_files: 16,
             max_deleted_percent: 20,
+            max_compaction_bytes: 2 << 30,
             sizes: FileSizes::default(),
         }
     }

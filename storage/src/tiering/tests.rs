@@ -151,7 +151,9 @@ fn policy(step: &Step) -> TieringPolicy {
     };
     match step {
         Step::Tier(true) => never,
-        Step::Compact(true) => TieringPolicy { max_delete_files: 0, max_deleted_percent: 0, ..never },
+        Step::Compact(true) => {
+            TieringPolicy { max_delete_files: 0, max_deleted_percent: 0, max_compaction_bytes: 3_000, ..never }
+        }
         Step::Compact(false) => TieringPolicy { max_small_files: 1, ..never },
         _ => TieringPolicy { rewrite_below_bytes: 0, rewrite_ratio: 0, ..never },
     }
@@ -315,6 +317,54 @@ proptest! {
 
 fn put(k: i64) -> Step {
     Step::Put { row: (Some(k), None, k), early: false, retract: true }
+}
+
+/// Rows that are deleted by position already do not use up what is to be removed.
+#[tokio::test]
+async fn copies_are_removed_one_by_one() {
+    let mut history = History::new(Kind::Multiset).await;
+    history.step(&put(1)).await;
+    history.step(&put(1)).await;
+    history.step(&put(1)).await;
+    history.step(&Step::Tier(false)).await;
+    for _ in 0..3 {
+        history.step(&Step::Remove(0)).await;
+        history.step(&Step::Tier(false)).await;
+        history.check().await;
+    }
+    let now = state(&history.warehouse, &history.object).await;
+    let loaded = LoadedTable::load(&history.warehouse, now.metadata_location.as_ref().unwrap()).await.unwrap();
+    assert_eq!((loaded.live_rows(), loaded.deleted_rows()), (0, 3));
+    assert!(loaded.delete_files.iter().all(|file| file.record_count() == 1));
+}
+
+/// A delete file stays until every data file that it speaks of is rewritten.
+#[tokio::test]
+async fn deletes_are_applied_in_portions() {
+    let mut history = History::new(Kind::Keyed).await;
+    for k in 0..4 {
+        history.step(&put(k)).await;
+        history.step(&Step::Tier(false)).await;
+    }
+    for _ in 0..2 {
+        // The files hold two rows each only after merging.
+        history.step(&Step::Compact(false)).await;
+    }
+    for k in 10..14 {
+        history.step(&put(k)).await;
+    }
+    history.step(&Step::Tier(false)).await;
+    history.step(&Step::Remove(0)).await;
+    history.step(&Step::Remove(5)).await;
+    history.step(&Step::Tier(false)).await;
+    let portions = TieringPolicy { max_compaction_bytes: 1, ..policy(&Step::Compact(true)) };
+    for (delete_files, deleted_rows) in [(1, 1), (0, 0)] {
+        tier(&history.warehouse, history.object.id, &portions, false).await.unwrap().unwrap();
+        let now = state(&history.warehouse, &history.object).await;
+        let loaded = LoadedTable::load(&history.warehouse, now.metadata_location.as_ref().unwrap()).await.unwrap();
+        assert_eq!((loaded.delete_files.len(), loaded.deleted_rows()), (delete_files, deleted_rows));
+        history.check().await;
+    }
 }
 
 #[tokio::test]
