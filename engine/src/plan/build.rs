@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
-use datafusion::physical_plan::expressions::{CastExpr, Column, Literal};
+use datafusion::physical_plan::expressions::{CastExpr, Column};
 
 use super::{Distribution, IncrementalPlan, Kind, Node, Properties, Route};
 use crate::error::{Error, Result};
@@ -951,9 +951,4 @@ fn upper_bound(expr: &Expr, rank: &datafusion::common::Column) -> Option<(usize,
         SqlOperator::Eq => Some((value, true)),
         _ => None,
     }
-}
-
-/// A literal, for tests and for constant columns.
-pub fn literal(value: ScalarValue) -> Arc<dyn PhysicalExpr> {
-    Arc::new(Literal::new(value))
 }

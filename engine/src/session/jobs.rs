@@ -64,6 +64,8 @@ impl Inner {
         let new = started?;
         drop(pipelines);
         for pipeline in new {
+            // The first checkpoint makes a new view visible: it comes with the end of its history, not a commit interval later.
+            pipeline.request_checkpoint();
             pipeline.ready().await?;
         }
         Ok(())

@@ -381,7 +381,6 @@ pub fn memory_scan(name: &str, schema: SchemaRef, rows: Vec<arrow::array::Record
     Ok(LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()?)
 }
 
-/// A logical plan that reads one object.
 impl Planner {
     /// A scan of a stored object, and the state to run it with.
     pub async fn scan(&self, object: &Arc<Object>) -> Result<(LogicalPlan, SessionState)> {
@@ -389,11 +388,6 @@ impl Planner {
         let plan = LogicalPlanBuilder::scan(object.name.as_str(), provider_as_source(provider), None)?.build()?;
         Ok((plan, self.state(Mode::Batch)?))
     }
-}
-
-/// The columns of a plan that are named so.
-pub fn columns_named(names: &[String]) -> Vec<Expr> {
-    names.iter().map(|name| col(format!("\"{name}\""))).collect()
 }
 
 /// Functions whose value changes by themselves would make a view wrong without any change of its input.
