@@ -46,7 +46,7 @@ impl ObjectKind {
 pub struct Column {
     /// Name as the user wrote it (unquoted names in lower case).
     pub name: String,
-    /// Arrow data type, in the JSON form of `arrow::datatypes::DataType`'s serde. Opaque to the catalog.
+    /// Arrow data type, in the JSON form that `storage::types` defines. Opaque to the catalog.
     pub data_type: serde_json::Value,
     /// Whether the column may hold NULL.
     pub nullable: bool,

@@ -73,6 +73,7 @@ pub struct StateDelta {
 /// - Rows arrive only for vnodes that the instance owns; a stateful operator's rows with equal keys share one vnode.
 /// - A stateless operator emits from `on_changes` and owes nothing at `close_epoch`. A stateful operator emits only from
 ///   `close_epoch`, and there emits consolidated changes: no row both added and removed, no row twice, no zero weight.
+///   An output in which every weight is 1 may hold equal rows more than once: insert-only plans need not look for them.
 /// - `checkpoint` is called only right after `close_epoch`, and returns what changed in the state since the last
 ///   `checkpoint` (or since `restore`). An operator restored from the sum of its deltas behaves as the original.
 /// - `restore` is called before anything else, any number of times, in the order in which the deltas were made.

@@ -252,8 +252,10 @@ fn signals_end_a_run_after_a_last_checkpoint_and_the_next_one_goes_on() {
                 break seen;
             }
         };
-        // The sequence has neither gaps nor repetitions, however often it was interrupted.
-        assert_eq!((seen[1] + 1, seen[2]), (seen[0], seen[0]));
+        // No number came twice, however often it was interrupted. Splits are read side by side, so some may be a few
+        // numbers ahead of the others.
+        assert_eq!(seen[2], seen[0]);
+        assert!((seen[0]..seen[0] + 1000).contains(&(seen[1] + 1)), "{seen:?}");
         before = seen[0];
         signal(name, run.id());
         let code = exit_code(&mut run);

@@ -1,6 +1,6 @@
 //! Tiering: folding hot segments into the Iceberg snapshot, merging small files, and forgetting what is no longer kept.
 //!
-//! What to do is decided by pure functions ([`propose`], [`retention::droppable`]); [`tier`] and [`retain`] do it. Each
+//! What to do is decided by pure functions ([`propose`], `retention::droppable`); [`tier`] and [`retain`] do it. Each
 //! commits by the catalog's compare-and-set on the table's metadata location, so any number of processes may try at
 //! once; who loses starts again from the new state, and the files of the lost attempt are swept up.
 

@@ -1,3 +1,5 @@
+//! The batch reader over sources made by hand: projections, limits, partitions, refusals.
+
 use std::collections::BTreeMap;
 use std::fs;
 

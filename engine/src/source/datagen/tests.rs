@@ -1,3 +1,5 @@
+//! Generated rows: kinds of fields, rates, bounds, resumption.
+
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray};

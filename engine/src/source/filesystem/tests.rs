@@ -1,3 +1,5 @@
+//! Files in every format: splits, resumption, malformed rows, new files.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;

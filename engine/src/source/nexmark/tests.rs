@@ -1,3 +1,5 @@
+//! The generator against a sequential run: determinism over splits and resumption, times, columns.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
