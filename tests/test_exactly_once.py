@@ -20,14 +20,16 @@ NEXMARK_TABLES = {
 }
 
 
-def kill_again_and_again(warehouse, sql, kills, rng):
-    """Kills a job at random moments; returns how many of the kills met a job that was still running."""
-    met = 0
+def kill_again_and_again(warehouse, sql, view, kills, rng):
+    """Kills a job at random moments. Returns how many of the kills met a job that was still running, and how many rows its view had after each."""
+    met, rows = 0, []
     for turn in range(kills):
         with warehouse.run(sql, parallelism=PARALLELISM[turn % 3]) as job:
             time.sleep(rng.uniform(*LIFE))
             met += job.kill()
-    return met
+        exists = view in (row[0] for row in warehouse.query("SHOW VIEWS"))
+        rows.append(int(warehouse.query(f"SELECT COUNT(*) FROM {view}")[0][0]) if exists else 0)
+    return met, rows
 
 
 def test_flights(tmp_path, oracle, request):
@@ -36,8 +38,10 @@ def test_flights(tmp_path, oracle, request):
     paced = flights.Paced(tmp_path)
     warehouse = Warehouse(tmp_path / "warehouse")
     feeder = paced.feed(kills * sum(LIFE) / 2)
-    met = kill_again_and_again(warehouse, paced.sql, kills, rng)
+    met, rows = kill_again_and_again(warehouse, paced.sql, "flights_clean", kills, rng)
     assert met == kills, "a job that follows new files must not end by itself"
+    assert rows == sorted(rows), f"rows that were committed are gone: {rows}"
+    assert any(0 < count < 27004 for count in rows), f"no kill came in the middle: {rows}"
     with warehouse.run(paced.sql, parallelism=PARALLELISM[kills % 3]) as job:
         feeder.join()
 
@@ -75,9 +79,10 @@ def test_nexmark(tmp_path, query, request):
         (warehouse.path.parent / "job.sql").write_text(nexmark_sql(query, pace))
     undisturbed.run_to_end(undisturbed.path.parent / "job.sql")
     sql = killed.path.parent / "job.sql"
-    met = kill_again_and_again(killed, sql, kills, rng)
+    met, rows = kill_again_and_again(killed, sql, query, kills, rng)
     killed.run_to_end(sql, parallelism=PARALLELISM[kills % 3])
     wanted, found = (sorted(map(repr, w.query(f"SELECT * FROM {query}"))) for w in (undisturbed, killed))
     assert wanted, "an empty result tests nothing"
     assert found == wanted
     assert met > kills // 2, "most kills came after the end: they tested nothing"
+    assert any(rows), f"no kill came after a checkpoint: {rows}"

@@ -18,13 +18,15 @@ pub enum Default {
 
 /// Sends log lines to stderr.
 pub fn start(default: Default) {
+    let terminal = io::stderr().is_terminal();
     let level = match default {
         Default::Quiet => "warn",
+        // Who watches the progress line should see it rather than every commit.
+        Default::Informative if terminal => "warn,frazil=info",
         // Libraries below have much to say at this level that users cannot act on.
         Default::Informative => "warn,frazil=info,engine=info,storage=info,catalog=info",
     };
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
-    let terminal = io::stderr().is_terminal();
     // Another subscriber can only be there already if a test installed it: then that one is wanted.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
