@@ -43,6 +43,8 @@ pub fn encode(sections: &[StateSection]) -> Result<Bytes> {
         let (first_vnode, last_vnode) = vnodes(section)?;
         let offset = bytes.len();
         let batch = compact(&section.batch)?;
+        // Growing step by step would copy a large state, and touch fresh memory, several times over.
+        bytes.reserve(batch.get_array_memory_size());
         let mut writer = StreamWriter::try_new(&mut bytes, &batch.schema())?;
         writer.write(&batch)?;
         writer.finish()?;
