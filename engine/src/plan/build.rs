@@ -11,21 +11,27 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::Object;
 use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::expr::{AggregateFunction as AggregateExpr, AggregateFunctionParams, WindowFunction};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::expr::{AggregateFunction as AggregateExpr, AggregateFunctionParams};
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, Filter, Join, Limit, LogicalPlan, Operator as SqlOperator, Sort, SortExpr, TableScan,
-    Unnest, Window, WindowFunctionDefinition,
+    Aggregate, Expr, Filter, Join, Limit, LogicalPlan, Sort, SortExpr, TableScan, Unnest, Window,
 };
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::expressions::{CastExpr, Column};
 
+use self::columns::Columns;
+use self::derive::{join_properties, moved_properties, shift_columns, widens};
+use self::rank::{RankLimit, is_row_number, rank_column, rank_limit, window_below, window_field};
 use super::{Distribution, IncrementalPlan, Kind, Node, Properties, Route};
 use crate::error::{Error, Result};
 use crate::operator::aggregate::{AggregateCall, AggregateFunction, AggregateSpec};
 use crate::operator::join::{JoinKind, JoinSpec};
 use crate::operator::top_n::{Rank, TopNSpec};
+
+mod columns;
+mod derive;
+mod rank;
 
 /// Finds the object behind a table scan of the logical plan.
 pub type Resolve<'a> = &'a dyn Fn(&TableScan) -> Result<Arc<Object>>;
@@ -61,12 +67,6 @@ struct Builder<'a> {
     known: HashMap<String, usize>,
     /// Nodes that were found again: they have more than one consumer and must stay as they are.
     shared: HashSet<usize>,
-}
-
-/// The numbering of rows that a filter above a window limits.
-struct RankLimit {
-    limit: Option<usize>,
-    rest: Option<Expr>,
 }
 
 impl Builder<'_> {
@@ -707,36 +707,6 @@ fn identity(node: &Node) -> String {
     format!("{:?} {:?} {:?}", node.kind, node.inputs, node.schema)
 }
 
-/// Columns that an operator needs of its input: those that are there, and those to be computed.
-#[derive(Default)]
-struct Columns {
-    expressions: Vec<Arc<dyn PhysicalExpr>>,
-    fields: Vec<Field>,
-}
-
-impl Columns {
-    fn all(schema: &SchemaRef) -> Self {
-        Self {
-            expressions: (0..schema.fields().len()).map(|c| column(schema, c)).collect(),
-            fields: schema.fields().iter().map(|f| f.as_ref().clone()).collect(),
-        }
-    }
-
-    /// The place of an expression, which is added if it is not there.
-    fn add(&mut self, expression: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<usize> {
-        if let Some(place) = self.expressions.iter().position(|e| e == &expression) {
-            return Ok(place);
-        }
-        let name = match column_index(&expression) {
-            Some(column) => input.field(column).name().clone(),
-            None => expression.to_string(),
-        };
-        self.fields.push(Field::new(name, expression.data_type(input)?, true));
-        self.expressions.push(expression);
-        Ok(self.fields.len() - 1)
-    }
-}
-
 fn unsupported(what: &str) -> Error {
     Error::sql(format!("{what} is not supported in a continuous query"))
 }
@@ -750,103 +720,6 @@ pub(super) fn column_index(expression: &Arc<dyn PhysicalExpr>) -> Option<usize> 
     expression.as_any().downcast_ref::<Column>().map(Column::index)
 }
 
-fn moved_properties(before: &Properties, expressions: &[Arc<dyn PhysicalExpr>]) -> Properties {
-    let moved = |c: &usize| expressions.iter().position(|e| column_index(e) == Some(*c));
-    Properties {
-        insert_only: before.insert_only,
-        key: before.key.as_ref().and_then(|key| key.iter().map(moved).collect()),
-        watermark: before.watermark.iter().filter_map(moved).collect(),
-        distribution: match &before.distribution {
-            Distribution::Hash(columns) => columns
-                .iter()
-                .map(moved)
-                .collect::<Option<Vec<_>>>()
-                .map_or(Distribution::Arbitrary, Distribution::Hash),
-            other => other.clone(),
-        },
-    }
-}
-
-/// Whether a cast keeps different values different.
-fn widens(from: &DataType, to: &DataType) -> bool {
-    use DataType::{
-        Binary, BinaryView, Date32, Date64, Float16, Float32, Float64, LargeBinary, LargeUtf8, Utf8, Utf8View,
-    };
-    from == to
-        || (from.is_integer() && to.is_integer() && from.primitive_width() <= to.primitive_width())
-        || matches!(
-            (from, to),
-            (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View)
-                | (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView)
-                | (Float16 | Float32, Float32 | Float64)
-                | (Date32 | Date64, Date32 | Date64)
-        )
-}
-
-#[expect(clippy::too_many_arguments, reason = "a pure function of everything that a join knows")]
-fn join_properties(
-    kind: JoinKind,
-    left: &Properties,
-    right: &Properties,
-    on: &[(usize, usize)],
-    left_unique: bool,
-    right_unique: bool,
-    output: &[usize],
-    right_offset: usize,
-) -> Properties {
-    let at = |column: usize| output.iter().position(|o| *o == column);
-    let left_key = || left.key.as_ref().and_then(|key| key.iter().map(|c| at(*c)).collect::<Option<Vec<_>>>());
-    let right_key =
-        || right.key.as_ref().and_then(|key| key.iter().map(|c| at(*c + right_offset)).collect::<Option<Vec<_>>>());
-    let both = || left_key().zip(right_key()).map(|(l, r)| [l, r].concat());
-    let key = match kind {
-        JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => left_key(),
-        JoinKind::Inner if right_unique => left_key(),
-        JoinKind::Inner if left_unique => right_key(),
-        JoinKind::Left if right_unique => left_key(),
-        JoinKind::Right if left_unique => right_key(),
-        // Padded with NULLs a key column of one side may be NULL, but then the other side's key tells rows apart.
-        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => both(),
-    };
-    let insert_only = match kind {
-        JoinKind::Inner => left.insert_only && right.insert_only,
-        JoinKind::Semi => left.insert_only && right.insert_only,
-        _ => false,
-    };
-    let side = |columns: Vec<usize>, offset: usize| {
-        columns
-            .into_iter()
-            .map(|c| at(c + offset))
-            .collect::<Option<Vec<_>>>()
-            .map_or(Distribution::Arbitrary, Distribution::Hash)
-    };
-    let distribution = match (kind, on) {
-        (_, []) => Distribution::Single,
-        (JoinKind::Right, on) => side(on.iter().map(|p| p.1).collect(), right_offset),
-        // Padded rows of both sides stand where their own side's key put them, which no single list of columns describes.
-        (JoinKind::Full, _) => Distribution::Arbitrary,
-        (_, on) => side(on.iter().map(|p| p.0).collect(), 0),
-    };
-    let watermark = match kind {
-        JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
-            left.watermark.iter().filter_map(|c| at(*c)).collect()
-        }
-        _ => vec![],
-    };
-    Properties { insert_only, key, watermark, distribution }
-}
-
-fn shift_columns(expr: Arc<dyn PhysicalExpr>, to: impl Fn(usize) -> usize) -> Result<Arc<dyn PhysicalExpr>> {
-    use datafusion::common::tree_node::{Transformed, TreeNode};
-    let shifted = expr.transform(|e| {
-        Ok(match e.as_any().downcast_ref::<Column>() {
-            Some(c) => Transformed::yes(Arc::new(Column::new(c.name(), to(c.index()))) as Arc<dyn PhysicalExpr>),
-            None => Transformed::no(e),
-        })
-    })?;
-    Ok(shifted.data)
-}
-
 fn constant(expr: Option<&Expr>) -> Result<Option<usize>> {
     match expr {
         None => Ok(None),
@@ -855,100 +728,5 @@ fn constant(expr: Option<&Expr>) -> Result<Option<usize>> {
             other => Err(Error::sql(format!("LIMIT and OFFSET must be whole numbers, not {other}"))),
         },
         Some(other) => Err(unsupported(&format!("LIMIT or OFFSET by the expression `{other}`"))),
-    }
-}
-
-fn is_row_number(function: &WindowFunction) -> bool {
-    matches!(&function.fun, WindowFunctionDefinition::WindowUDF(udf) if udf.name() == "row_number")
-        && function.params.filter.is_none()
-}
-
-fn window_field(window: &Window) -> Field {
-    let fields = window.schema.as_arrow().fields();
-    fields[fields.len() - 1].as_ref().clone().with_nullable(true)
-}
-
-/// The window under a filter, through aliases and projections that only move columns, and the filter in terms of its columns.
-fn window_below<'a>(plan: &'a LogicalPlan, predicate: &Expr) -> Option<(&'a Window, Expr)> {
-    match plan {
-        LogicalPlan::Window(window) => Some((window, predicate.clone())),
-        LogicalPlan::SubqueryAlias(alias) => {
-            let names = alias.schema.columns().into_iter().zip(alias.input.schema().columns());
-            let moved = names.map(|(from, to)| (from, Expr::Column(to))).collect();
-            window_below(&alias.input, &replace_columns(predicate, &moved)?)
-        }
-        LogicalPlan::Projection(projection) => {
-            let moved = projection
-                .schema
-                .columns()
-                .into_iter()
-                .zip(&projection.expr)
-                .map(|(from, to)| (from, to.clone().unalias_nested().data))
-                .collect();
-            window_below(&projection.input, &replace_columns(predicate, &moved)?)
-        }
-        _ => None,
-    }
-}
-
-fn replace_columns(expr: &Expr, columns: &std::collections::HashMap<datafusion::common::Column, Expr>) -> Option<Expr> {
-    use datafusion::common::tree_node::{Transformed, TreeNode};
-    let replaced = expr.clone().transform(|e| {
-        Ok(match &e {
-            Expr::Column(c) => match columns.get(c) {
-                Some(to) => Transformed::yes(to.clone()),
-                None => return Err(datafusion::error::DataFusionError::Plan("unknown column".into())),
-            },
-            _ => Transformed::no(e),
-        })
-    });
-    replaced.ok().map(|t| t.data)
-}
-
-/// The column that holds the row number of a window that computes nothing else.
-fn rank_column(window: &Window) -> Option<datafusion::common::Column> {
-    match window.window_expr.as_slice() {
-        [expr] => match expr.clone().unalias_nested().data {
-            Expr::WindowFunction(function) if is_row_number(&function) => window.schema.columns().last().cloned(),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Splits a filter into the upper bound of the row number and the rest.
-fn rank_limit(predicate: Expr, rank: &datafusion::common::Column) -> RankLimit {
-    let mut limit: Option<usize> = None;
-    let mut rest = Vec::new();
-    for part in split_conjunction_owned(predicate) {
-        match upper_bound(&part, rank) {
-            // An equality with 1 is an upper bound and nothing else; other equalities also need the filter itself.
-            Some((bound, exact)) => {
-                limit = Some(limit.map_or(bound, |l| l.min(bound)));
-                if exact && bound != 1 {
-                    rest.push(part);
-                }
-            }
-            None => rest.push(part),
-        }
-    }
-    RankLimit { limit, rest: conjunction(rest) }
-}
-
-/// `rank <= n` as (n, false), `rank = n` as (n, true).
-fn upper_bound(expr: &Expr, rank: &datafusion::common::Column) -> Option<(usize, bool)> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
-    let (op, value) = match (left.as_ref(), right.as_ref()) {
-        (Expr::Column(c), Expr::Literal(value, _)) if c == rank => (*op, value),
-        (Expr::Literal(value, _), Expr::Column(c)) if c == rank => (op.swap()?, value),
-        _ => return None,
-    };
-    let ScalarValue::UInt64(Some(value)) = value.cast_to(&DataType::UInt64).ok()? else { return None };
-    let value = usize::try_from(value).ok()?;
-    match op {
-        SqlOperator::LtEq => Some((value, false)),
-        SqlOperator::Lt => Some((value.saturating_sub(1), false)),
-        SqlOperator::Eq => Some((value, true)),
-        _ => None,
     }
 }
