@@ -14,7 +14,7 @@
 //! | TIME(0..6) | Time64 in microseconds |
 //! | TIMESTAMP(0..6) | Timestamp in microseconds; the precision only says how much the user cares |
 //! | TIMESTAMP WITH TIME ZONE, TIMESTAMPTZ, TIMESTAMP_LTZ | Timestamp in microseconds, UTC |
-//! | type[], ARRAY<type> | List |
+//! | type[], `ARRAY<type>` | List |
 
 use std::sync::Arc;
 
