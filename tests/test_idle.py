@@ -8,9 +8,10 @@ import pytest
 import flights
 from frazil import Warehouse, wait_until
 
-# A file goes when no version names it any more: changelogs and versions are kept for five minutes each, and a sweep comes once a minute.
-HORIZON = 720
-SHORTEST_SOAK = HORIZON + 240
+# A file goes when no version names it any more: a segment is tiered within one minute, its changelog kept for another, the
+# versions that know it for five; and a sweep comes once a minute.
+HORIZON = 520
+SHORTEST_SOAK = HORIZON + 180
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -20,10 +20,11 @@ const POLL: Duration = Duration::from_millis(20);
 const TIERING_PAUSE: Duration = Duration::from_millis(500);
 /// How often old versions and changelogs are forgotten.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(20);
-/// How far back tables can be read and changelogs followed. With one segment per table and commit this also bounds the
-/// number of files: a commit a second leaves some hundreds per table. Changes that a job has still to read are kept longer.
+/// How far back tables can be read, which is also how long a query may run, and how long changelogs are kept beyond what
+/// jobs have still to read. With one segment per table and commit both together bound the number of files: a commit a
+/// second leaves some 400 per table.
 const RETENTION: RetentionPolicy =
-    RetentionPolicy { changelog_age_ms: 300_000, changelog_segments: 1_024, version_age_ms: 300_000 };
+    RetentionPolicy { changelog_age_ms: 60_000, changelog_segments: 1_024, version_age_ms: 300_000 };
 /// How often garbage is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Files younger than this may belong to a commit that is under way.
