@@ -219,14 +219,17 @@ impl Builder<'_> {
             None => self.properties(input).clone(),
         };
         let own = input + 1 == self.plan.nodes.len() && !self.shared.contains(&input);
-        if let (true, None, Some(_), Kind::Map { expressions: None, .. }) =
-            (own, &predicate, &expressions, &self.plan.nodes[input].kind)
-            && let Some(filter) = self.plan.nodes.pop()
+        if own
+            && predicate.is_none()
+            && let Some(expressions) = &expressions
+            && let Kind::Map { predicate, expressions: below } = &self.plan.nodes[input].kind
+            && let Some(expressions) = composed(below.as_deref(), expressions)
         {
-            self.known.remove(&identity(&filter));
-            let Kind::Map { predicate, .. } = filter.kind else { return input };
-            let kind = Kind::Map { predicate, expressions };
-            return self.push_node(Node { kind, inputs: filter.inputs, schema, properties });
+            let kind = Kind::Map { predicate: predicate.clone(), expressions: Some(expressions) };
+            let inputs = self.plan.nodes[input].inputs.clone();
+            self.known.remove(&identity(&self.plan.nodes[input]));
+            self.plan.nodes.truncate(input);
+            return self.push_node(Node { kind, inputs, schema, properties });
         }
         self.push(Kind::Map { predicate, expressions }, vec![(input, Distribution::Arbitrary)], schema, properties)
     }
@@ -705,6 +708,18 @@ impl Builder<'_> {
 /// All that a node is, as text: nodes with equal texts do the same.
 fn identity(node: &Node) -> String {
     format!("{:?} {:?} {:?}", node.kind, node.inputs, node.schema)
+}
+
+/// The expressions over the input of a projection that is `below`, if they can stand there without computing anything
+/// twice: any over no projection, moved columns over any.
+fn composed(
+    below: Option<&[Arc<dyn PhysicalExpr>]>,
+    expressions: &[Arc<dyn PhysicalExpr>],
+) -> Option<Vec<Arc<dyn PhysicalExpr>>> {
+    match below {
+        None => Some(expressions.to_vec()),
+        Some(below) => expressions.iter().map(|e| column_index(e).map(|column| below[column].clone())).collect(),
+    }
 }
 
 fn unsupported(what: &str) -> Error {
