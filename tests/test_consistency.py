@@ -18,10 +18,13 @@ def test_layers_agree_at_every_moment(tmp_path, request):
     with warehouse.run(paced.sql, commit_interval="50ms") as job:
         wait_until(lambda: (warehouse.path / "catalog.db").exists(), "the warehouse exists")
         wait_until(lambda: ["worst_routes"] in [row[:1] for row in warehouse.query("SHOW VIEWS")], "the views exist")
-        # A query takes some tens of milliseconds, most of them for starting a process: the run lasts about as long as the reads.
-        feeder = paced.feed(reads * 0.1)
+        # A query takes some tens of milliseconds, most of them for starting a process: the run lasts about as long as the
+        # reads, and on a fast machine the reads go on until all files have come.
+        feeder = paced.feed(reads * 0.05)
         seen = set()
-        for _ in range(reads):
+        done = 0
+        while done < reads or feeder.is_alive():
+            done += 1
             (row,) = warehouse.query(COMPARE)
             counted, rows, departed, not_cancelled = (int(value or 0) for value in row)
             assert (counted, departed) == (rows, not_cancelled)
