@@ -21,7 +21,7 @@ use crate::failure::Failure;
 
 /// Tasks exchange batches between threads all the time; the system allocator would give half the throughput.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

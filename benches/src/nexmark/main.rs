@@ -15,7 +15,7 @@ use crate::inputs::Inputs;
 use crate::queries::Query;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Runs Nexmark queries and prints how fast they were, one JSON object per line.
 #[derive(Debug, Clone, Parser)]

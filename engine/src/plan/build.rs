@@ -5,33 +5,30 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use catalog::Object;
-use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
+use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::expr::{AggregateFunction as AggregateExpr, AggregateFunctionParams};
-use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{
-    Aggregate, Expr, Filter, Join, Limit, LogicalPlan, Sort, SortExpr, TableScan, Unnest, Window,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::expressions::{CastExpr, Column};
 
 use self::columns::Columns;
-use self::derive::{join_properties, moved_properties, shift_columns, widens};
-use self::rank::{RankLimit, is_row_number, rank_column, rank_limit, window_below, window_field};
+use self::derive::{moved_properties, widens};
+use self::rank::RankLimit;
 use super::{Distribution, IncrementalPlan, Kind, Node, Properties, Route};
 use crate::error::{Error, Result};
-use crate::operator::aggregate::{AggregateCall, AggregateFunction, AggregateSpec};
-use crate::operator::join::{JoinKind, JoinSpec};
-use crate::operator::top_n::{Rank, TopNSpec};
 
+mod aggregate;
 mod columns;
 mod derive;
+mod join;
+mod limit;
 mod rank;
+mod scan;
+mod unnest;
+mod window;
 
 /// Finds the object behind a table scan of the logical plan.
 pub type Resolve<'a> = &'a dyn Fn(&TableScan) -> Result<Arc<Object>>;
@@ -146,54 +143,6 @@ impl Builder<'_> {
         }
     }
 
-    fn scan(&mut self, scan: &TableScan) -> Result<usize> {
-        let object = (self.resolve)(scan)?;
-        let full = scan.source.schema();
-        let projection = scan.projection.clone().unwrap_or_else(|| (0..full.fields().len()).collect());
-        let schema = internal_schema(&full.project(&projection)?);
-        let at = |name: &String| projection.iter().position(|column| full.field(*column).name() == name);
-        // A connector's declared key is not enforced by anybody, so nothing may be built on it.
-        let key = (object.kind.is_stored() && !object.key.is_empty())
-            .then(|| object.key.iter().map(at).collect::<Option<Vec<_>>>())
-            .flatten();
-        let watermark = object.properties.get("frazil.watermark.column").and_then(at).into_iter().collect();
-        let properties = Properties {
-            insert_only: object.insert_only || !object.kind.is_stored(),
-            key,
-            watermark,
-            distribution: Distribution::Arbitrary,
-        };
-        let node = self.push(Kind::Scan { object, projection }, vec![], schema, properties);
-        match conjunction(scan.filters.iter().cloned()) {
-            Some(predicate) => self.select(node, &predicate, &scan.projected_schema),
-            None => Ok(node),
-        }
-    }
-
-    fn values(&mut self, rows: &[Vec<Expr>], schema: SchemaRef) -> Result<usize> {
-        let mut columns = Vec::new();
-        let empty = DFSchema::empty();
-        for (column, field) in schema.fields().iter().enumerate() {
-            let mut values = Vec::with_capacity(rows.len());
-            for row in rows {
-                let constant = self.physical(&row[column], &empty)?;
-                let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-                let one = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
-                let value = constant.evaluate(&one)?.into_array(1)?;
-                values.push(ScalarValue::try_from_array(&value, 0)?.cast_to(field.data_type())?);
-            }
-            columns.push(if values.is_empty() {
-                arrow::array::new_empty_array(field.data_type())
-            } else {
-                ScalarValue::iter_to_array(values)?
-            });
-        }
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
-        let properties = Properties { insert_only: true, ..Properties::default() };
-        Ok(self.push(Kind::Values(batch), vec![], schema, properties))
-    }
-
     /// Adds a projection; passes the properties of columns that are only moved.
     fn project(&mut self, input: usize, exprs: &[Expr], input_schema: &DFSchema, schema: SchemaRef) -> Result<usize> {
         let expressions = exprs.iter().map(|e| self.physical(e, input_schema)).collect::<Result<Vec<_>>>()?;
@@ -281,121 +230,6 @@ impl Builder<'_> {
         Ok(mapped)
     }
 
-    fn distinct(&mut self, input: usize) -> Result<usize> {
-        let group = (0..self.schema(input).fields().len()).collect();
-        let schema = self.schema(input).clone();
-        self.push_aggregate(input, group, vec![], schema)
-    }
-
-    fn push_aggregate(
-        &mut self,
-        input: usize,
-        group: Vec<usize>,
-        calls: Vec<AggregateCall>,
-        output: SchemaRef,
-    ) -> Result<usize> {
-        let insert_only = self.properties(input).insert_only;
-        let routed_by = match &self.properties(input).distribution {
-            Distribution::Hash(columns) if columns.len() < group.len() => {
-                columns.iter().map(|c| group.iter().position(|g| g == c)).collect::<Option<Vec<_>>>()
-            }
-            _ => None,
-        };
-        let properties = Properties {
-            insert_only: insert_only && calls.is_empty() && !group.is_empty(),
-            key: Some((0..group.len()).collect()),
-            watermark: (0..group.len()).filter(|i| self.properties(input).watermark.contains(&group[*i])).collect(),
-            distribution: match (group.len(), &routed_by) {
-                (0, _) => Distribution::Single,
-                (_, Some(columns)) => Distribution::Hash(columns.clone()),
-                (n, None) => Distribution::Hash((0..n).collect()),
-            },
-        };
-        let wanted = match (group.as_slice(), &routed_by) {
-            ([], _) => Distribution::Single,
-            (_, Some(_)) => self.properties(input).distribution.clone(),
-            (columns, None) => Distribution::Hash(columns.to_vec()),
-        };
-        if group.is_empty() {
-            self.plan.warnings.push("an aggregate without GROUP BY runs in a single task".into());
-        }
-        let spec = AggregateSpec {
-            input: self.schema(input).clone(),
-            group,
-            calls,
-            output: output.clone(),
-            insert_only,
-            routed_by,
-        };
-        Ok(self.push(Kind::Aggregate(spec), vec![(input, wanted)], output, properties))
-    }
-
-    fn aggregate(&mut self, aggregate: &Aggregate) -> Result<usize> {
-        if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-            return Err(unsupported("GROUPING SETS, ROLLUP and CUBE")
-                .hint("write one GROUP BY per grouping set and combine them by UNION ALL"));
-        }
-        let input = self.plan_node(&aggregate.input)?;
-        let input_schema = aggregate.input.schema();
-        let output = internal_schema(aggregate.schema.as_arrow());
-        let mut columns = Columns::default();
-        let mut group = Vec::new();
-        for expr in &aggregate.group_expr {
-            let expr = self.physical(expr, input_schema)?;
-            group.push(columns.add(expr, self.schema(input))?);
-        }
-        let mut calls = Vec::new();
-        for expr in &aggregate.aggr_expr {
-            calls.push(self.aggregate_call(expr, input, input_schema, &mut columns)?);
-        }
-        let input = self.columns_below(input, columns);
-        self.push_aggregate(input, group, calls, output)
-    }
-
-    fn aggregate_call(
-        &self,
-        expr: &Expr,
-        input: usize,
-        input_schema: &DFSchema,
-        columns: &mut Columns,
-    ) -> Result<AggregateCall> {
-        let expr = expr.clone().unalias_nested().data;
-        let Expr::AggregateFunction(AggregateExpr { func, params }) = &expr else {
-            return Err(unsupported(&format!("the aggregate expression `{expr}`")));
-        };
-        let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
-        let function = match func.name() {
-            "count" => AggregateFunction::Count,
-            "sum" => AggregateFunction::Sum,
-            "avg" => AggregateFunction::Avg,
-            "min" => AggregateFunction::Min,
-            "max" => AggregateFunction::Max,
-            other => {
-                return Err(unsupported(&format!("the aggregate function {other}"))
-                    .hint("count, sum, avg, min and max can be kept incrementally"));
-            }
-        };
-        if !order_by.is_empty() || null_treatment.is_some() {
-            return Err(unsupported(&format!("ORDER BY or a treatment of NULLs inside {}", func.name())));
-        }
-        let argument = match args.as_slice() {
-            [Expr::Literal(value, _)] if !value.is_null() && function == AggregateFunction::Count && !distinct => None,
-            [argument] => {
-                let argument = self.physical(argument, input_schema)?;
-                Some(columns.add(argument, self.schema(input))?)
-            }
-            _ => return Err(unsupported(&format!("{} of {} arguments", func.name(), args.len()))),
-        };
-        let filter = match filter {
-            Some(filter) => {
-                let filter = self.physical(filter, input_schema)?;
-                Some(columns.add(filter, self.schema(input))?)
-            }
-            None => None,
-        };
-        Ok(AggregateCall { function, distinct: *distinct, argument, filter })
-    }
-
     /// Adds the projection that computes `columns`, unless the input has just these.
     fn columns_below(&mut self, input: usize, columns: Columns) -> usize {
         let fields = columns.fields;
@@ -405,290 +239,6 @@ impl Builder<'_> {
             return input;
         }
         self.map(input, None, Some(columns.expressions), Arc::new(Schema::new(fields)))
-    }
-
-    fn join(&mut self, join: &Join) -> Result<usize> {
-        let kind = match join.join_type {
-            JoinType::Inner => JoinKind::Inner,
-            JoinType::Left => JoinKind::Left,
-            JoinType::Right => JoinKind::Right,
-            JoinType::Full => JoinKind::Full,
-            JoinType::LeftSemi => JoinKind::Semi,
-            JoinType::LeftAnti if !join.null_aware => JoinKind::Anti,
-            JoinType::LeftMark => JoinKind::Mark,
-            JoinType::LeftAnti => return Err(unsupported("NOT IN").hint("use NOT EXISTS with a comparison")),
-            other => return Err(unsupported(&format!("a {other} join"))),
-        };
-        let (left, right) = (self.plan_node(&join.left)?, self.plan_node(&join.right)?);
-        let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
-        let (mut left_columns, mut right_columns) = (Columns::all(self.schema(left)), Columns::all(self.schema(right)));
-        let (left_width, right_width) = (left_columns.fields.len(), right_columns.fields.len());
-        let mut on = Vec::new();
-        for (l, r) in &join.on {
-            let l = left_columns.add(self.physical(l, left_schema)?, self.schema(left))?;
-            let r = right_columns.add(self.physical(r, right_schema)?, self.schema(right))?;
-            on.push((l, r));
-        }
-        let (left, right) = (self.columns_below(left, left_columns), self.columns_below(right, right_columns));
-        // Key columns that had to be computed stand behind the columns of their side; the residual must look past them.
-        let both = self.schema(left).fields().len();
-        let residual = match &join.filter {
-            Some(filter) => {
-                let schema = left_schema.join(right_schema)?;
-                let residual = self.physical(filter, &schema)?;
-                Some(shift_columns(residual, |c| if c < left_width { c } else { c - left_width + both })?)
-            }
-            None => None,
-        };
-        let mut output: Vec<usize> = (0..left_width).collect();
-        if kind == JoinKind::Mark {
-            output.push(both);
-        } else if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
-            output.extend((0..right_width).map(|c| c + both));
-        }
-        let null_equals_null = join.null_equality == NullEquality::NullEqualsNull;
-        let (lp, rp) = (self.properties(left).clone(), self.properties(right).clone());
-        let covers = |key: &Option<Vec<usize>>, side: &dyn Fn(&(usize, usize)) -> usize| {
-            key.as_ref().is_some_and(|key| key.iter().all(|k| on.iter().any(|pair| side(pair) == *k)))
-        };
-        let (left_unique, right_unique) = (covers(&lp.key, &|p| p.0), covers(&rp.key, &|p| p.1));
-        let output_schema = internal_schema(join.schema.as_arrow());
-        let properties = join_properties(kind, &lp, &rp, &on, left_unique, right_unique, &output, both);
-        let wanted = |side: &dyn Fn(&(usize, usize)) -> usize| match on.as_slice() {
-            [] => Distribution::Single,
-            pairs => Distribution::Hash(pairs.iter().map(side).collect()),
-        };
-        let inputs = vec![(left, wanted(&|p| p.0)), (right, wanted(&|p| p.1))];
-        if on.is_empty() {
-            self.plan.warnings.push("a join without an equality compares every pair of rows in a single task".into());
-        }
-        let spec = JoinSpec {
-            left: self.schema(left).clone(),
-            right: self.schema(right).clone(),
-            on,
-            kind,
-            null_equals_null,
-            residual,
-            output,
-            output_schema: output_schema.clone(),
-            left_insert_only: lp.insert_only,
-            right_insert_only: rp.insert_only,
-            left_unique,
-            right_unique,
-        };
-        Ok(self.push(Kind::Join(spec), inputs, output_schema, properties))
-    }
-
-    fn filter(&mut self, filter: &Filter) -> Result<usize> {
-        if let Some((window, predicate)) = window_below(&filter.input, &filter.predicate)
-            && let Some(rank) = rank_column(window)
-        {
-            let limited = rank_limit(predicate, &rank);
-            if limited.limit.is_some() {
-                return self.limited_window(&filter.input, &limited);
-            }
-        }
-        let input = self.plan_node(&filter.input)?;
-        self.select(input, &filter.predicate, filter.input.schema())
-    }
-
-    /// Plans what stands between a filter on a row number and its window, with the limit put into the window.
-    fn limited_window(&mut self, plan: &LogicalPlan, limit: &RankLimit) -> Result<usize> {
-        match plan {
-            LogicalPlan::Window(window) => self.window(window, limit),
-            LogicalPlan::SubqueryAlias(alias) => self.limited_window(&alias.input, limit),
-            LogicalPlan::Projection(projection) => {
-                let input = self.limited_window(&projection.input, limit)?;
-                let schema = internal_schema(projection.schema.as_arrow());
-                self.project(input, &projection.expr, projection.input.schema(), schema)
-            }
-            other => Err(Error::internal(format!("{} between a row number and its filter", other.display()))),
-        }
-    }
-
-    fn window(&mut self, window: &Window, limit: &RankLimit) -> Result<usize> {
-        let [expr] = window.window_expr.as_slice() else {
-            return Err(unsupported("several OVER windows in one SELECT"));
-        };
-        let expr = expr.clone().unalias_nested().data;
-        let function = match &expr {
-            Expr::WindowFunction(function) if is_row_number(function) => function,
-            other => {
-                return Err(unsupported(&format!("the OVER window `{other}`"))
-                    .hint("ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...) can be kept incrementally"));
-            }
-        };
-        let input = self.plan_node(&window.input)?;
-        let input_schema = window.input.schema();
-        let width = self.schema(input).fields().len();
-        let mut columns = Columns::all(self.schema(input));
-        let mut partition = Vec::new();
-        for expr in &function.params.partition_by {
-            partition.push(columns.add(self.physical(expr, input_schema)?, self.schema(input))?);
-        }
-        let order = self.order(&function.params.order_by, input, input_schema, &mut columns)?;
-        let top = self.top_n(input, columns, partition.clone(), order, 0, limit.limit, Some(window_field(window)))?;
-        let input_key = self.properties(top).key.clone();
-        if limit.limit.is_none() {
-            self.plan.warnings.push(
-                "ROW_NUMBER without an upper bound renumbers every later row of a partition: add WHERE rn <= n".into(),
-            );
-        }
-        // Sort keys that had to be computed stand between the columns and the rank: take them out again.
-        let schema = internal_schema(window.schema.as_arrow());
-        let rank = self.schema(top).fields().len() - 1;
-        let mut node = top;
-        if rank != width {
-            let keep = (0..width).chain([rank]);
-            let expressions = keep.map(|c| column(self.schema(top), c)).collect::<Vec<_>>();
-            node = self.map(top, None, Some(expressions), schema.clone());
-        } else {
-            self.plan.nodes[top].schema = schema;
-        }
-        self.plan.nodes[node].properties.key = match limit.limit {
-            Some(1) if partition.iter().all(|c| *c < width) => Some(partition),
-            _ => input_key.filter(|key| key.iter().all(|c| *c < width)).or_else(|| {
-                partition.iter().all(|c| *c < width).then(|| partition.iter().copied().chain([width]).collect())
-            }),
-        };
-        match &limit.rest {
-            Some(rest) => self.select(node, rest, &window.schema),
-            None => Ok(node),
-        }
-    }
-
-    fn order(
-        &self,
-        order_by: &[SortExpr],
-        input: usize,
-        schema: &DFSchema,
-        columns: &mut Columns,
-    ) -> Result<Vec<(usize, SortOptions)>> {
-        order_by
-            .iter()
-            .map(|sort| {
-                let column = columns.add(self.physical(&sort.expr, schema)?, self.schema(input))?;
-                Ok((column, SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first }))
-            })
-            .collect()
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one clause, each named at the call")]
-    fn top_n(
-        &mut self,
-        input: usize,
-        columns: Columns,
-        partition: Vec<usize>,
-        order: Vec<(usize, SortOptions)>,
-        offset: usize,
-        limit: Option<usize>,
-        rank: Option<Field>,
-    ) -> Result<usize> {
-        let input = self.columns_below(input, columns);
-        let schema = self.schema(input).clone();
-        let properties = self.properties(input).clone();
-        let output = match &rank {
-            Some(rank) => Arc::new(Schema::new(
-                schema.fields().iter().cloned().chain([Arc::new(rank.clone())]).collect::<Vec<_>>(),
-            )),
-            None => schema.clone(),
-        };
-        let distribution = match partition.as_slice() {
-            [] => Distribution::Single,
-            columns => Distribution::Hash(columns.to_vec()),
-        };
-        if partition.is_empty() {
-            self.plan.warnings.push("ORDER BY ... LIMIT over the whole input runs in a single task".into());
-        }
-        let spec = TopNSpec {
-            input: schema,
-            partition,
-            order,
-            offset,
-            limit,
-            rank: if rank.is_some() { Rank::RowNumber } else { Rank::None },
-            output: output.clone(),
-            insert_only: properties.insert_only,
-        };
-        let properties = Properties {
-            insert_only: false,
-            key: properties.key,
-            watermark: properties.watermark,
-            distribution: distribution.clone(),
-        };
-        Ok(self.push(Kind::TopN(spec), vec![(input, distribution)], output, properties))
-    }
-
-    /// An ORDER BY alone means nothing for a table that is kept; with a limit it is a top-N.
-    fn sort(&mut self, sort: &Sort) -> Result<usize> {
-        match sort.fetch {
-            None => self.plan_node(&sort.input),
-            Some(fetch) => self.sorted_limit(sort, 0, Some(fetch)),
-        }
-    }
-
-    fn limit(&mut self, limit: &Limit) -> Result<usize> {
-        let skip = constant(limit.skip.as_deref())?.unwrap_or(0);
-        let fetch = constant(limit.fetch.as_deref())?;
-        let mut below = limit.input.as_ref();
-        while let LogicalPlan::SubqueryAlias(alias) = below {
-            below = &alias.input;
-        }
-        match below {
-            LogicalPlan::Sort(sort) => self.sorted_limit(sort, skip, fetch),
-            LogicalPlan::Projection(projection) if matches!(projection.input.as_ref(), LogicalPlan::Sort(_)) => {
-                let LogicalPlan::Sort(sort) = projection.input.as_ref() else {
-                    return Err(Error::internal("a sort that is none"));
-                };
-                let input = self.sorted_limit(sort, skip, fetch)?;
-                let schema = internal_schema(projection.schema.as_arrow());
-                self.project(input, &projection.expr, projection.input.schema(), schema)
-            }
-            _ => Err(unsupported("LIMIT without ORDER BY")
-                .hint("say which rows are wanted: add ORDER BY over columns that decide it")),
-        }
-    }
-
-    fn sorted_limit(&mut self, sort: &Sort, offset: usize, limit: Option<usize>) -> Result<usize> {
-        let input = self.plan_node(&sort.input)?;
-        let width = self.schema(input).fields().len();
-        let mut columns = Columns::all(self.schema(input));
-        let order = self.order(&sort.expr, input, sort.input.schema(), &mut columns)?;
-        let top = self.top_n(input, columns, vec![], order, offset, limit, None)?;
-        if self.schema(top).fields().len() == width {
-            return Ok(top);
-        }
-        let expressions = (0..width).map(|c| column(self.schema(top), c)).collect::<Vec<_>>();
-        let schema = internal_schema(sort.input.schema().as_arrow());
-        Ok(self.map(top, None, Some(expressions), schema))
-    }
-
-    fn unnest(&mut self, unnest: &Unnest) -> Result<usize> {
-        let input = self.plan_node(&unnest.input)?;
-        let [(list, unnested)] = unnest.list_type_columns.as_slice() else {
-            return Err(unsupported("UNNEST of more than one list, or of a struct"));
-        };
-        if !unnest.struct_type_columns.is_empty() || unnested.depth != 1 {
-            return Err(unsupported("UNNEST of a struct or of nested lists"));
-        }
-        let schema = internal_schema(unnest.schema.as_arrow());
-        let identity = unnest.dependency_indices.iter().enumerate().all(|(i, d)| i == *d);
-        if !identity || schema.fields().len() != self.schema(input).fields().len() {
-            return Err(unsupported("this form of UNNEST"));
-        }
-        let before = self.properties(input);
-        let distribution = match &before.distribution {
-            Distribution::Hash(columns) if columns.contains(list) => Distribution::Arbitrary,
-            other => other.clone(),
-        };
-        let properties = Properties {
-            insert_only: before.insert_only,
-            key: None,
-            watermark: before.watermark.clone(),
-            distribution,
-        };
-        let kind = Kind::Unnest { column: *list, preserve_nulls: unnest.options.preserve_nulls };
-        Ok(self.push(kind, vec![(input, Distribution::Arbitrary)], schema, properties))
     }
 
     /// Ends the plan with the names and types that the result is to have.
@@ -733,15 +283,4 @@ fn column(schema: &Schema, index: usize) -> Arc<dyn PhysicalExpr> {
 /// The input column that an expression passes on unchanged.
 pub(super) fn column_index(expression: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     expression.as_any().downcast_ref::<Column>().map(Column::index)
-}
-
-fn constant(expr: Option<&Expr>) -> Result<Option<usize>> {
-    match expr {
-        None => Ok(None),
-        Some(Expr::Literal(value, _)) => match value.cast_to(&DataType::UInt64)? {
-            ScalarValue::UInt64(value) => Ok(value.map(|v| v as usize)),
-            other => Err(Error::sql(format!("LIMIT and OFFSET must be whole numbers, not {other}"))),
-        },
-        Some(other) => Err(unsupported(&format!("LIMIT or OFFSET by the expression `{other}`"))),
-    }
 }

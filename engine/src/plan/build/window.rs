@@ -1,0 +1,88 @@
+//! OVER windows, and the filters over them that make them a top-N.
+
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Window};
+
+use super::columns::Columns;
+use super::rank::{RankLimit, is_row_number, rank_column, rank_limit, window_below, window_field};
+use super::{Builder, column, internal_schema, unsupported};
+use crate::error::{Error, Result};
+
+impl Builder<'_> {
+    pub(super) fn filter(&mut self, filter: &Filter) -> Result<usize> {
+        if let Some((window, predicate)) = window_below(&filter.input, &filter.predicate)
+            && let Some(rank) = rank_column(window)
+        {
+            let limited = rank_limit(predicate, &rank);
+            if limited.limit.is_some() {
+                return self.limited_window(&filter.input, &limited);
+            }
+        }
+        let input = self.plan_node(&filter.input)?;
+        self.select(input, &filter.predicate, filter.input.schema())
+    }
+
+    /// Plans what stands between a filter on a row number and its window, with the limit put into the window.
+    fn limited_window(&mut self, plan: &LogicalPlan, limit: &RankLimit) -> Result<usize> {
+        match plan {
+            LogicalPlan::Window(window) => self.window(window, limit),
+            LogicalPlan::SubqueryAlias(alias) => self.limited_window(&alias.input, limit),
+            LogicalPlan::Projection(projection) => {
+                let input = self.limited_window(&projection.input, limit)?;
+                let schema = internal_schema(projection.schema.as_arrow());
+                self.project(input, &projection.expr, projection.input.schema(), schema)
+            }
+            other => Err(Error::internal(format!("{} between a row number and its filter", other.display()))),
+        }
+    }
+
+    pub(super) fn window(&mut self, window: &Window, limit: &RankLimit) -> Result<usize> {
+        let [expr] = window.window_expr.as_slice() else {
+            return Err(unsupported("several OVER windows in one SELECT"));
+        };
+        let expr = expr.clone().unalias_nested().data;
+        let function = match &expr {
+            Expr::WindowFunction(function) if is_row_number(function) => function,
+            other => {
+                return Err(unsupported(&format!("the OVER window `{other}`"))
+                    .hint("ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...) can be kept incrementally"));
+            }
+        };
+        let input = self.plan_node(&window.input)?;
+        let input_schema = window.input.schema();
+        let width = self.schema(input).fields().len();
+        let mut columns = Columns::all(self.schema(input));
+        let mut partition = Vec::new();
+        for expr in &function.params.partition_by {
+            partition.push(columns.add(self.physical(expr, input_schema)?, self.schema(input))?);
+        }
+        let order = self.order(&function.params.order_by, input, input_schema, &mut columns)?;
+        let top = self.top_n(input, columns, partition.clone(), order, 0, limit.limit, Some(window_field(window)))?;
+        let input_key = self.properties(top).key.clone();
+        if limit.limit.is_none() {
+            self.plan.warnings.push(
+                "ROW_NUMBER without an upper bound renumbers every later row of a partition: add WHERE rn <= n".into(),
+            );
+        }
+        // Sort keys that had to be computed stand between the columns and the rank: take them out again.
+        let schema = internal_schema(window.schema.as_arrow());
+        let rank = self.schema(top).fields().len() - 1;
+        let mut node = top;
+        if rank != width {
+            let keep = (0..width).chain([rank]);
+            let expressions = keep.map(|c| column(self.schema(top), c)).collect::<Vec<_>>();
+            node = self.map(top, None, Some(expressions), schema.clone());
+        } else {
+            self.plan.nodes[top].schema = schema;
+        }
+        self.plan.nodes[node].properties.key = match limit.limit {
+            Some(1) if partition.iter().all(|c| *c < width) => Some(partition),
+            _ => input_key.filter(|key| key.iter().all(|c| *c < width)).or_else(|| {
+                partition.iter().all(|c| *c < width).then(|| partition.iter().copied().chain([width]).collect())
+            }),
+        };
+        match &limit.rest {
+            Some(rest) => self.select(node, rest, &window.schema),
+            None => Ok(node),
+        }
+    }
+}
