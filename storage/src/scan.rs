@@ -39,7 +39,7 @@ use crate::types;
 use crate::warehouse::Warehouse;
 
 pub use self::changelog::{Changelog, changes_since};
-pub(crate) use self::hot::{HotRows, fold as fold_hot, load as load_hot};
+pub(crate) use self::hot::{FoldedHot, HotRows, fold as fold_hot, load as load_hot};
 
 use self::base::BaseScan;
 use self::remove::RemoveExec;

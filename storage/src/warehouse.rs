@@ -62,7 +62,7 @@ pub struct Warehouse {
     clock: Arc<dyn Clock>,
     pub(crate) segments: Cache<Vec<crate::change::Changes>>,
     pub(crate) tables: Cache<crate::iceberg::LoadedTable>,
-    pub(crate) hot: Cache<crate::scan::HotRows>,
+    pub(crate) hot: Cache<crate::scan::FoldedHot>,
 }
 
 impl Warehouse {

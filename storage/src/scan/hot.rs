@@ -113,20 +113,31 @@ impl HotRows {
     }
 }
 
-/// Reads and folds the hot segments of a table. The result is kept in memory while there is room.
+/// The folded hot tier of a table, as the last scan needed it.
+#[derive(Debug)]
+pub(crate) struct FoldedHot {
+    /// Paths of the first and the last segment, and how many there are. Segments leave the hot tier oldest first and
+    /// are added newest last, so this names the list.
+    of: (String, String, usize),
+    rows: Arc<HotRows>,
+}
+
+/// Reads and folds the hot segments of a table. The last result per table is kept in memory while there is room.
 pub async fn load(warehouse: &Warehouse, object: &Object, segments: &[Segment]) -> Result<Arc<HotRows>> {
-    // Segments leave the hot tier oldest first and are added newest last: ends and length name the list.
     let ends = segments.first().zip(segments.last());
-    let name = ends.map(|(first, last)| format!("{} {} {}", first.file.path, last.file.path, segments.len()));
-    if let Some(kept) = name.as_ref().and_then(|name| warehouse.hot.get(name)) {
-        return Ok(kept);
+    let of = ends.map(|(first, last)| (first.file.path.clone(), last.file.path.clone(), segments.len()));
+    let name = Warehouse::table_directory(object);
+    if let Some(kept) = warehouse.hot.get(&name)
+        && Some(&kept.of) == of.as_ref()
+    {
+        return Ok(kept.rows.clone());
     }
     let read = segments.iter().map(|segment| read_segment(warehouse, &segment.file.path));
     let parts = try_join_all(read).await?;
     let changes = parts.iter().flat_map(|part| part.iter()).collect::<Vec<_>>();
     let hot = Arc::new(fold(object, &changes)?);
-    if let Some(name) = name {
-        warehouse.hot.put(&name, hot.clone(), hot.memory());
+    if let Some(of) = of {
+        warehouse.hot.put(&name, Arc::new(FoldedHot { of, rows: hot.clone() }), hot.memory());
     }
     Ok(hot)
 }

@@ -127,6 +127,7 @@ impl Work<'_> {
         let tiered =
             if tiers { self.state.hot.iter().map(|segment| segment.file.path.clone()).collect() } else { vec![] };
         let version = self.publish(location, tiered).await?;
+        self.forget(tiers);
         info!(table = %self.object.name, ?plan, added, removed, version, "tiered");
         Ok(version)
     }
@@ -159,6 +160,17 @@ impl Work<'_> {
             }],
         };
         commit_and_settle(self.warehouse, commit).await
+    }
+
+    /// Drops from the caches what only readers of older versions can still ask for: memory follows what tables hold, not
+    /// how often they were committed to.
+    fn forget(&self, tiered: bool) {
+        for segment in self.state.hot.iter().filter(|_| tiered) {
+            self.warehouse.segments.remove(&segment.file.path);
+        }
+        if let Some(location) = &self.state.metadata_location {
+            self.warehouse.tables.remove(location);
+        }
     }
 
     fn writer(&self) -> Result<DataFileWriter<'_>> {

@@ -63,6 +63,14 @@ impl<T> Cache<T> {
         }
     }
 
+    /// Forgets what nobody will ask for again.
+    pub fn remove(&self, name: &str) {
+        let mut inner = self.lock();
+        if let Some(entry) = inner.entries.remove(name) {
+            inner.bytes -= entry.bytes;
+        }
+    }
+
     /// Forgets everything, so that a test reads from the store.
     #[cfg(test)]
     pub fn clear(&self) {
@@ -100,6 +108,9 @@ mod tests {
         );
         cache.put("big", Arc::new(6), 6);
         assert_eq!(cache.get("big"), None);
+        cache.remove("d");
+        cache.put("e", Arc::new(7), 5);
+        assert_eq!([cache.get("c"), cache.get("d"), cache.get("e")].map(|v| v.map(|v| *v)), [Some(3), None, Some(7)]);
         cache.clear();
         assert_eq!(cache.get("a"), None);
     }
