@@ -1,5 +1,6 @@
 //! SQL front end: text to statements, statements to logical plans.
 
+pub mod aggregates;
 pub mod context;
 pub mod functions;
 pub mod parse;

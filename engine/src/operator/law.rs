@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-pub use oracle::{repeated, sql_oracle};
+pub use oracle::{exact_sql_oracle, repeated, sql_oracle};
 pub use scenario::{EpochPlan, Input, Scenario};
 pub use value::{Row, Value, ZSet, add, add_all, batch_of, rows_of};
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use arrow::datatypes::Schema;
 
 use super::{IncrementalPlan, Kind, Node, Route};
+use crate::operator::aggregate::AggregateFunction;
 
 /// The plan as indented text, root first, warnings last.
 pub fn explain(plan: &IncrementalPlan) -> String {
@@ -87,10 +88,10 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
                 .calls
                 .iter()
                 .map(|call| {
-                    let argument = call.argument.map_or("*".into(), |c| names(input(0), &[c]));
-                    let distinct = if call.distinct { "DISTINCT " } else { "" };
-                    let filter = call.filter.map_or(String::new(), |c| format!(" FILTER {}", names(input(0), &[c])));
-                    format!("{:?}({distinct}{argument}){filter}", call.function).to_lowercase()
+                    let arguments = if call.arguments.is_empty() { "*".into() } else { names(input(0), &call.arguments) };
+                    let distinct = if call.distinct { "distinct " } else { "" };
+                    let filter = call.filter.map_or(String::new(), |c| format!(" filter {}", names(input(0), &[c])));
+                    format!("{}({distinct}{arguments}){filter}", call.function.name())
                 })
                 .collect::<Vec<_>>()
                 .join(", ");
@@ -128,10 +129,12 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
     let insert_only = |n: usize| plan.nodes[node.inputs[n].0].properties.insert_only;
     match &node.kind {
         Kind::Aggregate(spec) => {
-            let values = spec
-                .calls
-                .iter()
-                .any(|call| call.distinct || (!insert_only(0) && format!("{:?}", call.function).starts_with('M')));
+            use AggregateFunction::{First, Last, Max, Min, Whole};
+            let values = spec.calls.iter().any(|call| match call.function {
+                Min | Max | First | Last => !insert_only(0),
+                Whole(_) => true,
+                _ => call.distinct,
+            });
             let what = if values { "one row per group, one per distinct value" } else { "one row per group" };
             Some(format!("{what}, freed when the group's last row is retracted"))
         }

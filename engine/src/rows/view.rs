@@ -22,6 +22,11 @@ impl RowView {
         self.columns.iter().any(|column| column.is_null(row))
     }
 
+    /// Whether a column of a row is NULL.
+    pub fn is_null(&self, column: usize, row: usize) -> bool {
+        self.columns[column].is_null(row)
+    }
+
     /// Whether some column has a NULL somewhere.
     pub fn has_nulls(&self) -> bool {
         self.columns.iter().any(|column| column.nulls.is_some())

@@ -29,7 +29,7 @@ use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
 use crate::source::batch::SourceTable;
-use crate::sql::functions;
+use crate::sql::{aggregates, functions};
 use crate::sql::statement::Statement;
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
@@ -144,7 +144,11 @@ impl Planner {
             .set_bool("datafusion.sql_parser.collect_spans", true)
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
-        let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+        let exact = aggregates::ExactAggregates { batch: mode == Mode::Batch };
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_analyzer_rule(Arc::new(exact));
         if mode == Mode::Continuous {
             // Two aggregates in place of one DISTINCT would only keep more state.
             let rules = datafusion::optimizer::Optimizer::new().rules;

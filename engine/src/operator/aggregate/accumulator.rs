@@ -13,7 +13,7 @@ use crate::change::Weights;
 use crate::error::{Error, Result};
 
 /// Which rows of a batch a call sees, and how often.
-pub(super) enum Feed<'a> {
+pub(crate) enum Feed<'a> {
     /// The rows that the mask lets through (all without one), with the batch's weights.
     Batch { mask: Option<&'a BooleanBuffer>, weights: &'a Weights },
     /// The rows whose value entered (+1) or left (-1) its group's set of distinct values.
@@ -45,12 +45,13 @@ impl Feed<'_> {
 /// # Contract
 /// - `resize` is called before slots up to its argument are used; a new slot is as a cleared one.
 /// - `evaluate` and `state` are called between epochs' updates only, after `settle` of all groups updated.
-pub(super) trait Accumulator: Send {
+pub(crate) trait Accumulator: Send + Sync {
     /// Makes room for group slots below `groups`.
     fn resize(&mut self, groups: usize);
 
-    /// Adds the rows of a batch: row `r` belongs to group `groups[r]`; `argument` has no NULL where the feed looks.
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()>;
+    /// Adds the rows of a batch: row `r` belongs to group `groups[r]`; `arguments` have no NULL where the feed looks,
+    /// unless the call is one that sees NULLs.
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], feed: &Feed<'_>) -> Result<()>;
 
     /// All changes of the epoch to these groups are in.
     fn settle(&mut self, _groups: &[u32]) {}
@@ -69,6 +70,12 @@ pub(super) trait Accumulator: Send {
 
     /// Puts back the state of the given groups.
     fn restore(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()>;
+
+    /// Adds states that were made elsewhere, over other rows, to those of the given groups, which may repeat.
+    fn merge(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()>;
+
+    /// Estimate of the memory held, in bytes.
+    fn bytes(&self) -> usize;
 }
 
 /// `count(x)`: how many rows are seen.
@@ -82,7 +89,7 @@ impl Accumulator for Count {
         grow(&mut self.counts, groups);
     }
 
-    fn update(&mut self, groups: &[u32], _argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()> {
+    fn update(&mut self, groups: &[u32], _arguments: &[ArrayRef], feed: &Feed<'_>) -> Result<()> {
         feed.each(groups.len(), |row, weight| self.counts[groups[row] as usize] += weight);
         Ok(())
     }
@@ -108,6 +115,24 @@ impl Accumulator for Count {
         groups.iter().zip(counts.values()).for_each(|(group, count)| self.counts[*group as usize] = *count);
         Ok(())
     }
+
+    fn merge(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let counts = state_column(columns, 0)?.as_primitive::<Int64Type>();
+        groups.iter().zip(counts.values()).for_each(|(group, count)| self.counts[*group as usize] += *count);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.counts.capacity() * 8
+    }
+}
+
+/// The only argument of a call.
+pub(super) fn only(arguments: &[ArrayRef]) -> Result<&ArrayRef> {
+    match arguments {
+        [argument] => Ok(argument),
+        _ => Err(Error::internal(format!("an aggregate of one argument got {}", arguments.len()))),
+    }
 }
 
 /// Extends a vector of per-group states to `groups` of them; never shrinks.
@@ -128,7 +153,7 @@ pub(super) fn state_column(columns: &[ArrayRef], at: usize) -> Result<&ArrayRef>
 }
 
 /// The array with one form of zero and one of NaN, so that what is shown does not depend on which form came first.
-pub(super) fn canonical(array: &ArrayRef) -> ArrayRef {
+pub(crate) fn canonical(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float16 => arrow::compute::cast(array, &DataType::Float32)
             .ok()

@@ -1,15 +1,17 @@
-//! `min` and `max` where rows never leave: only the extremum itself is kept.
+//! `min`, `max`, `first_value` and `last_value` where rows never leave: only the extremum itself is kept.
 //!
-//! NULLs are ignored; NaN is greater than every number (so `max` is NaN as soon as there is one, `min` only if there is
+//! `min` and `max` ignore NULLs; NaN is greater than every number (so `max` is NaN as soon as there is one, `min` only if there is
 //! nothing else), where a batch query's answer would depend on the order of rows.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, downcast_primitive};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, BooleanArray, PrimitiveArray, downcast_primitive};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, Schema};
 
-use super::accumulator::{Accumulator, Feed, canonical, grow, state_column};
+use super::accumulator::{Accumulator, Feed, canonical, grow, only, state_column};
+use super::order::{ASCENDING, Order};
+use crate::change::Weights;
 use crate::error::{Error, Result};
 use crate::rows::{NO_SLOT, RowStore};
 
@@ -42,7 +44,7 @@ pub(super) fn extremum(end: End, data_type: &DataType) -> Result<Box<dyn Accumul
         data_type => (native),
         _ => {
             let schema = Schema::new(vec![Field::new("value", data_type.clone(), true)]);
-            Ok(Box::new(StoredExtremum { end, store: RowStore::new(&schema)?, best: Vec::new() }))
+            Ok(Box::new(StoredExtremum::new(end, &schema, Order::new(vec![(0, ASCENDING)]), 0)?))
         }
     }
 }
@@ -76,8 +78,8 @@ impl<T: ArrowPrimitiveType> Accumulator for NativeExtremum<T> {
         grow(&mut self.best, groups);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()> {
-        let argument = canonical(argument.ok_or_else(|| Error::internal("an extremum without argument"))?);
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], feed: &Feed<'_>) -> Result<()> {
+        let argument = canonical(only(arguments)?);
         let argument = argument.as_primitive_opt::<T>();
         let values = argument.ok_or_else(|| Error::internal("an extremum got another type"))?.values();
         match self.end {
@@ -111,21 +113,43 @@ impl<T: ArrowPrimitiveType> Accumulator for NativeExtremum<T> {
         }
         Ok(())
     }
+
+    fn merge(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let values = state_column(columns, 0)?;
+        let mask = values.nulls().map(|nulls| nulls.inner());
+        self.update(groups, std::slice::from_ref(values), &Feed::Batch { mask, weights: &Weights::Ones })
+    }
+
+    fn bytes(&self) -> usize {
+        self.best.capacity() * size_of::<Option<T::Native>>()
+    }
 }
 
-/// Extremum of strings and all other types: the slot of a stored value per group.
-struct StoredExtremum {
+/// The first or last row in an order: the slot of a stored row per group. For strings, and for orders over several columns.
+pub(super) struct StoredExtremum {
     end: End,
     store: RowStore,
+    order: Order,
+    /// The column that is the result.
+    shown: usize,
     best: Vec<u32>,
 }
 
 impl StoredExtremum {
+    /// Over rows of a schema. An order that leaves rows equal which are not would make the result a matter of chance.
+    pub(super) fn new(end: End, schema: &Schema, order: Order, shown: usize) -> Result<Self> {
+        Ok(Self { end, store: RowStore::new(schema)?, order, shown, best: Vec::new() })
+    }
+
     fn replace(&mut self, group: u32, slot: u32) {
         let old = std::mem::replace(&mut self.best[group as usize], slot);
         if old != NO_SLOT {
             self.store.free(old);
         }
+    }
+
+    fn slots(&self, groups: &[u32]) -> Vec<u32> {
+        groups.iter().map(|group| self.best[*group as usize]).collect()
     }
 }
 
@@ -136,12 +160,12 @@ impl Accumulator for StoredExtremum {
         }
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()> {
-        let argument = argument.ok_or_else(|| Error::internal("an extremum without argument"))?;
-        let view = self.store.view(std::slice::from_ref(argument))?;
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], feed: &Feed<'_>) -> Result<()> {
+        let columns: Vec<ArrayRef> = arguments.iter().map(canonical).collect();
+        let view = self.store.view(&columns)?;
         feed.each(groups.len(), |row, _| {
             let best = self.best[groups[row] as usize];
-            if best == NO_SLOT || self.end.beats(self.store.cmp_row(0, best, &view, row).reverse()) {
+            if best == NO_SLOT || self.end.beats(self.order.cmp_row(&self.store, &view, row, best)) {
                 let slot = self.store.push(&view, row);
                 self.replace(groups[row], slot);
             }
@@ -154,25 +178,35 @@ impl Accumulator for StoredExtremum {
     }
 
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let slots = groups.iter().map(|group| self.best[*group as usize]).collect::<Vec<_>>();
-        self.store.gather_column(0, &slots)
+        self.store.gather_column(self.shown, &self.slots(groups))
     }
 
     fn fields(&self) -> Vec<Field> {
-        vec![Field::new("extremum", self.store.schema().field(0).data_type().clone(), true)]
+        let named = |(at, field): (usize, &FieldRef)| Field::new(format!("value{at}"), field.data_type().clone(), true);
+        let set = Field::new("set", DataType::Boolean, true);
+        self.store.schema().fields().iter().enumerate().map(named).chain([set]).collect()
     }
 
     fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(groups)?])
+        let slots = self.slots(groups);
+        let mut columns = self.store.gather_or_null(&slots)?;
+        columns.push(Arc::new(slots.iter().map(|slot| Some(*slot != NO_SLOT)).collect::<BooleanArray>()));
+        Ok(columns)
     }
 
     fn restore(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        let values = state_column(columns, 0)?;
-        let view = self.store.view(std::slice::from_ref(values))?;
-        for (row, group) in groups.iter().enumerate() {
-            let slot = if view.any_null(row) { NO_SLOT } else { self.store.push(&view, row) };
-            self.replace(*group, slot);
-        }
-        Ok(())
+        groups.iter().for_each(|group| self.replace(*group, NO_SLOT));
+        self.merge(groups, columns)
+    }
+
+    fn merge(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let width = self.store.schema().fields().len();
+        let set = state_column(columns, width)?.as_boolean_opt();
+        let set = set.ok_or_else(|| Error::internal("the state of an extremum does not say whether there is one"))?;
+        self.update(groups, &columns[..width], &Feed::Batch { mask: Some(set.values()), weights: &Weights::Ones })
+    }
+
+    fn bytes(&self) -> usize {
+        self.store.bytes() + self.best.capacity() * 4
     }
 }

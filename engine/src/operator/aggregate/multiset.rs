@@ -1,8 +1,10 @@
-//! The values of each group with their counts: what DISTINCT needs, and what a retractable `min` or `max` falls back to.
+//! The values of each group with their counts: what DISTINCT needs, what a retractable `min` or `first_value` falls back
+//! to, and what groups are recomputed from where a function has no form that can be taken back.
 //!
-//! One hash table over (group, value) for all groups. The extremum of a group is kept beside; only when it is itself
-//! taken back are the group's values looked through, along a chain. A group in which that costs more than a few steps
-//! per change gets an ordered index from then on, so that no pattern of retractions makes it quadratic. Calls over the same argument and filter share one.
+//! A value is one column or several. One hash table over (group, value) for all groups; the values of a group are a
+//! chain, if any call has to walk along it. The extremum of a group is kept beside; only when it is itself taken back are
+//! the group's values looked through. A group in which that costs more than a few steps per change gets an ordered index
+//! from then on, so that no pattern of retractions makes it quadratic. Calls over the same values share one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,8 +14,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::accumulator::{Feed, canonical};
 use super::extremum::End;
-use crate::error::Result;
-use crate::rows::{KeyIndex, NO_SLOT, OrderKey, RowView};
+use super::order::{Order, Ranked};
+use crate::error::{Error, Result};
+use crate::rows::{KeyIndex, NO_SLOT, RowView};
 
 /// An extremum that was taken back and not looked for yet.
 const LOST: u32 = NO_SLOT - 1;
@@ -65,9 +68,19 @@ pub(super) struct Deltas {
 /// Checkpointed changes of a multiset.
 pub(super) struct DirtyValues {
     pub(super) groups: Vec<u32>,
-    pub(super) values: ArrayRef,
+    pub(super) values: Vec<ArrayRef>,
     pub(super) counts: Vec<i64>,
     pub(super) deleted: Vec<bool>,
+}
+
+/// The values of some groups, one group after the other, each value once.
+pub(super) struct GroupValues {
+    /// The columns of the values.
+    pub(super) columns: Vec<ArrayRef>,
+    /// How often each is there; more than 0.
+    pub(super) counts: Vec<i64>,
+    /// Where each group ends.
+    pub(super) ends: Vec<usize>,
 }
 
 /// The values of all groups with their counts.
@@ -75,26 +88,35 @@ pub(super) struct Multiset {
     index: KeyIndex,
     entries: Vec<Entry>,
     chains: Vec<Chain>,
+    /// The order in which extremums are asked for.
+    order: Option<Order>,
     /// The values in order, of the groups that need it.
-    ordered: HashMap<u32, BTreeSet<(OrderKey, u32)>, foldhash::fast::FixedState>,
+    ordered: HashMap<u32, BTreeSet<(Vec<Ranked>, u32)>, foldhash::fast::FixedState>,
     /// Entries whose count became 0 in this epoch; some may have come back.
     zeroed: Vec<u32>,
     dirty: Vec<u32>,
     /// Values whose count is not 0, over all groups.
     values: usize,
     hashes: Vec<u64>,
-    /// Which extremums are asked for; for none there are no chains either.
+    /// Which extremums are asked for.
     wants_min: bool,
     wants_max: bool,
+    /// Whether all values of a group will be asked for.
+    wants_all: bool,
+    /// Values looked at beyond those that changed.
+    visited: u64,
 }
 
 impl Multiset {
-    pub(super) fn new(value: &DataType) -> Result<Self> {
+    /// Over values of these columns.
+    pub(super) fn new<'a>(value: impl Iterator<Item = &'a DataType>) -> Result<Self> {
         let group = Field::new("group", DataType::UInt32, false);
+        let value = value.enumerate().map(|(at, value)| Field::new(format!("value{at}"), value.clone(), true));
         Ok(Self {
-            index: KeyIndex::new(&Schema::new(vec![group, Field::new("value", value.clone(), true)]))?,
+            index: KeyIndex::new(&Schema::new(std::iter::once(group).chain(value).collect::<Vec<_>>()))?,
             entries: Vec::new(),
             chains: Vec::new(),
+            order: None,
             ordered: HashMap::default(),
             zeroed: Vec::new(),
             dirty: Vec::new(),
@@ -102,15 +124,38 @@ impl Multiset {
             hashes: Vec::new(),
             wants_min: false,
             wants_max: false,
+            wants_all: false,
+            visited: 0,
         })
     }
 
-    /// Says, before there is any value, that an extremum will be asked for.
-    pub(super) fn want(&mut self, end: End) {
+    /// Says, before there is any value, that an extremum in some order of the values' columns will be asked for.
+    pub(super) fn want(&mut self, end: End, order: &Order) {
+        self.order = Some(order.moved(1));
         match end {
             End::Min => self.wants_min = true,
             End::Max => self.wants_max = true,
         }
+    }
+
+    /// Whether extremums in this order can be asked for, or could.
+    pub(super) fn suits(&self, order: &Order) -> bool {
+        self.order.as_ref().is_none_or(|own| *own == order.moved(1))
+    }
+
+    /// Says, before there is any value, that all values of groups will be asked for.
+    pub(super) fn want_all(&mut self) {
+        self.wants_all = true;
+    }
+
+    /// How many values were looked at beyond those that changed.
+    pub(super) fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    /// Number of columns of a value.
+    pub(super) fn width(&self) -> usize {
+        self.index.keys().schema().fields().len() - 1
     }
 
     /// Makes room for group slots below `groups`.
@@ -131,7 +176,7 @@ impl Multiset {
     }
 
     /// Counts the rows of a batch; says which values entered and left.
-    pub(super) fn update(&mut self, groups: &[u32], values: &ArrayRef, feed: &Feed<'_>) -> Result<Deltas> {
+    pub(super) fn update(&mut self, groups: &[u32], values: &[ArrayRef], feed: &Feed<'_>) -> Result<Deltas> {
         let view = self.view(groups, values)?;
         let mut deltas = Deltas::default();
         let hashes = std::mem::take(&mut self.hashes);
@@ -175,10 +220,28 @@ impl Multiset {
         self.ordered.remove(&group);
     }
 
-    /// The extremum, one that is wanted, of each of the given groups; NULL where there is no value.
-    pub(super) fn extremums(&mut self, end: End, groups: &[u32]) -> Result<ArrayRef> {
-        let slots = groups.iter().map(|group| self.extremum(end, *group)).collect::<Vec<_>>();
-        self.index.keys().gather_column(1, &slots)
+    /// A column of the extremum, one that is wanted, of each of the given groups; NULL where there is no value.
+    pub(super) fn extremums(&mut self, end: End, groups: &[u32], column: usize) -> Result<ArrayRef> {
+        let slots = groups.iter().map(|group| self.extremum(end, *group)).collect::<Result<Vec<_>>>()?;
+        self.index.keys().gather_column(column + 1, &slots)
+    }
+
+    /// All values of the given groups, which somebody wants.
+    pub(super) fn all(&mut self, groups: &[u32]) -> Result<GroupValues> {
+        let (mut slots, mut counts, mut ends) = (Vec::new(), Vec::new(), Vec::with_capacity(groups.len()));
+        for group in groups {
+            let mut slot = self.chains[*group as usize].head;
+            while slot != NO_SLOT {
+                let entry = self.entries[slot as usize];
+                slots.push(slot);
+                counts.push(entry.count);
+                slot = entry.next;
+            }
+            ends.push(slots.len());
+        }
+        self.visited += slots.len() as u64;
+        let columns = (1..=self.width()).map(|column| self.index.keys().gather_column(column, &slots));
+        Ok(GroupValues { columns: columns.collect::<Result<_>>()?, counts, ends })
     }
 
     /// What changed since the last checkpoint; it is now durable.
@@ -195,7 +258,7 @@ impl Multiset {
         let counts: Vec<i64> = slots.iter().map(|slot| self.entries[*slot as usize].count).collect();
         let dirty = DirtyValues {
             groups: slots.iter().map(|slot| self.entries[*slot as usize].group).collect(),
-            values: self.index.keys().gather_column(1, &slots)?,
+            values: self.index.keys().gather(&slots)?.split_off(1),
             deleted: counts.iter().map(|count| *count == 0).collect(),
             counts,
         };
@@ -207,7 +270,7 @@ impl Multiset {
     pub(super) fn restore(
         &mut self,
         groups: &[u32],
-        values: &ArrayRef,
+        values: &[ArrayRef],
         counts: impl Iterator<Item = i64>,
     ) -> Result<()> {
         let view = self.view(groups, values)?;
@@ -224,8 +287,9 @@ impl Multiset {
         Ok(())
     }
 
-    fn view(&mut self, groups: &[u32], values: &ArrayRef) -> Result<RowView> {
-        let columns: [ArrayRef; 2] = [Arc::new(UInt32Array::from(groups.to_vec())), canonical(values)];
+    fn view(&mut self, groups: &[u32], values: &[ArrayRef]) -> Result<RowView> {
+        let group: ArrayRef = Arc::new(UInt32Array::from(groups.to_vec()));
+        let columns: Vec<ArrayRef> = std::iter::once(group).chain(values.iter().map(canonical)).collect();
         let view = self.index.view(&columns)?;
         self.index.keys().hash(&columns, &view, groups.len(), &mut self.hashes)?;
         Ok(view)
@@ -266,12 +330,16 @@ impl Multiset {
             _ => {}
         }
         match (before > 0, count > 0) {
-            (false, true) if self.wants_min || self.wants_max => self.enter(slot),
-            (true, false) if self.wants_min || self.wants_max => self.leave(slot),
+            (false, true) if self.is_chained() => self.enter(slot),
+            (true, false) if self.is_chained() => self.leave(slot),
             (false, true) | (true, false) => {}
             _ => return 0,
         }
         if count > 0 { 1 } else { -1 }
+    }
+
+    fn is_chained(&self) -> bool {
+        self.wants_min || self.wants_max || self.wants_all
     }
 
     fn enter(&mut self, slot: u32) {
@@ -293,7 +361,7 @@ impl Multiset {
         if !self.ordered.is_empty()
             && let Some(values) = self.ordered.get_mut(&group)
         {
-            values.insert((self.index.keys().order_key(1, slot), slot));
+            values.extend(self.order.as_ref().map(|order| (order.key(self.index.keys(), slot), slot)));
         }
     }
 
@@ -318,36 +386,37 @@ impl Multiset {
         }
         if !self.ordered.is_empty()
             && let Some(values) = self.ordered.get_mut(&group)
+            && let Some(order) = &self.order
         {
-            values.remove(&(self.index.keys().order_key(1, slot), slot));
+            values.remove(&(order.key(self.index.keys(), slot), slot));
         }
     }
 
     fn beats(&self, end: End, slot: u32, other: u32) -> bool {
-        end.beats(self.index.keys().cmp(1, slot, other))
+        self.order.as_ref().is_some_and(|order| end.beats(order.cmp(self.index.keys(), slot, other)))
     }
 
-    fn extremum(&mut self, end: End, group: u32) -> u32 {
+    fn extremum(&mut self, end: End, group: u32) -> Result<u32> {
         let chain = self.chains[group as usize];
         let known = if end == End::Min { chain.min } else { chain.max };
         if known != LOST {
-            return known;
+            return Ok(known);
         }
         let found = match self.ordered.get(&group) {
             Some(values) if end == End::Min => values.first().map_or(NO_SLOT, |(_, slot)| *slot),
             Some(values) => values.last().map_or(NO_SLOT, |(_, slot)| *slot),
-            None => self.search(end, group),
+            None => self.search(end, group)?,
         };
         let chain = &mut self.chains[group as usize];
         match end {
             End::Min => chain.min = found,
             End::Max => chain.max = found,
         }
-        found
+        Ok(found)
     }
 
     /// The extremum by looking through the chain.
-    fn search(&mut self, end: End, group: u32) -> u32 {
+    fn search(&mut self, end: End, group: u32) -> Result<u32> {
         let mut best = NO_SLOT;
         let mut slot = self.chains[group as usize].head;
         let mut steps = 0_u32;
@@ -358,21 +427,24 @@ impl Multiset {
             slot = self.entries[slot as usize].next;
             steps += 1;
         }
+        self.visited += u64::from(steps);
         let debt = &mut self.chains[group as usize].debt;
         *debt = debt.saturating_add(steps);
         if *debt > OVERDRAWN {
-            self.order(group);
+            self.put_in_order(group)?;
         }
-        best
+        Ok(best)
     }
 
-    fn order(&mut self, group: u32) {
+    fn put_in_order(&mut self, group: u32) -> Result<()> {
+        let order = self.order.as_ref().ok_or_else(|| Error::internal("an extremum in no order was asked for"))?;
         let mut values = BTreeSet::new();
         let mut slot = self.chains[group as usize].head;
         while slot != NO_SLOT {
-            values.insert((self.index.keys().order_key(1, slot), slot));
+            values.insert((order.key(self.index.keys(), slot), slot));
             slot = self.entries[slot as usize].next;
         }
         self.ordered.insert(group, values);
+        Ok(())
     }
 }

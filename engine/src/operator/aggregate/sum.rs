@@ -1,10 +1,9 @@
-//! `sum` and `avg`: over integers, decimals and durations exactly, over floats as nearly as is worth it.
+//! `sum` and `avg` of integers, decimals, durations and floats, all exact.
 //!
 //! Integers are summed in 128 bits, so that a sum which overflows only between two retractions is still exact; a result
-//! that does not fit its type is an error. Floats are summed with compensation (Neumaier's variant of Kahan's
-//! summation, about 106 bits), which makes results practically independent of order and of rows that came and went;
-//! the last bit may still differ from a batch query's naive sum. NaN and infinities are counted, not added, so that
-//! they can be taken back too.
+//! that does not fit its type is an error. Floats are summed exactly and rounded once, when the result is shown, so it
+//! does not depend on the order of rows nor on those that came and went. NaN and infinities are counted, not added, so
+//! that they can be taken back too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +15,8 @@ use arrow::datatypes::{
     Int16Type, Int32Type, Int64Type, TimeUnit, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
-use super::accumulator::{Accumulator, Feed, gather_i64, grow, state_column};
+use super::accumulator::{Accumulator, Feed, gather_i64, grow, only, state_column};
+use super::exact::{ExactSums, STATE_COLUMNS};
 use crate::error::{Error, Result};
 
 /// Runs code with `$T` as the Arrow type of a data type whose values are whole numbers.
@@ -48,7 +48,7 @@ macro_rules! whole {
 pub(super) fn sum(name: &str, average: bool, from: &DataType, to: &DataType) -> Option<Box<dyn Accumulator>> {
     match (from, to) {
         (DataType::Float32 | DataType::Float64, DataType::Float64) => {
-            Some(Box::new(FloatSum { average, states: Vec::new(), specials: HashMap::default() }))
+            Some(Box::new(FloatSum { average, ..FloatSum::default() }))
         }
         (DataType::Float32 | DataType::Float64, _) => None,
         _ => {
@@ -139,9 +139,11 @@ impl Accumulator for WholeSum {
         grow(&mut self.states, groups);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()> {
-        let argument = argument.filter(|argument| *argument.data_type() == self.from);
-        let argument = argument.ok_or_else(|| Error::internal(format!("{} got no {}", self.name, self.from)))?;
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], feed: &Feed<'_>) -> Result<()> {
+        let argument = only(arguments)?;
+        if *argument.data_type() != self.from {
+            return Err(Error::internal(format!("{} got {} for {}", self.name, argument.data_type(), self.from)));
+        }
         whole!(self.from, T => self.add::<T>(groups, argument, feed), _ => ());
         Ok(())
     }
@@ -179,38 +181,20 @@ impl Accumulator for WholeSum {
         }
         Ok(())
     }
-}
 
-#[derive(Clone, Default)]
-struct FloatState {
-    sum: f64,
-    compensation: f64,
-    /// All values counted, those that are not finite too.
-    count: i64,
-}
-
-impl FloatState {
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        let sum = self.sum + value;
-        let lost = if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
-        self.sum = sum;
-        self.compensation += lost;
+    fn merge(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let sums = state_column(columns, 0)?.as_primitive::<Decimal128Type>();
+        let counts = state_column(columns, 1)?.as_primitive::<Int64Type>();
+        for (row, group) in groups.iter().enumerate() {
+            let state = &mut self.states[*group as usize];
+            state.sum = state.sum.wrapping_add(sums.value(row));
+            state.count += counts.value(row);
+        }
+        Ok(())
     }
 
-    /// Adds `value * weight` without rounding the product.
-    #[inline(always)]
-    fn add_weighted(&mut self, value: f64, weight: i64) {
-        self.count += weight;
-        match weight {
-            1 => self.add(value),
-            -1 => self.add(-value),
-            _ => {
-                let product = value * weight as f64;
-                self.add(product);
-                self.add(value.mul_add(weight as f64, -product));
-            }
-        }
+    fn bytes(&self) -> usize {
+        self.states.capacity() * size_of::<WholeState>()
     }
 }
 
@@ -223,9 +207,12 @@ struct Specials {
 }
 
 /// Sum or average of floats.
+#[derive(Default)]
 struct FloatSum {
     average: bool,
-    states: Vec<FloatState>,
+    sums: ExactSums,
+    /// All values counted, those that are not finite too.
+    counts: Vec<i64>,
     specials: HashMap<u32, Specials, foldhash::fast::FixedState>,
 }
 
@@ -238,11 +225,11 @@ impl FloatSum {
         feed.each(groups.len(), |row, weight| {
             let value: f64 = values[row].into();
             let group = groups[row];
+            self.counts[group as usize] += weight;
             if value.is_finite() {
-                self.states[group as usize].add_weighted(value, weight);
+                self.sums.add_weighted(group, value, weight);
                 return;
             }
-            self.states[group as usize].count += weight;
             let specials = self.specials.entry(group).or_default();
             if value.is_nan() {
                 specials.nan += weight;
@@ -255,51 +242,52 @@ impl FloatSum {
     }
 
     fn value(&self, group: u32) -> Option<f64> {
-        let FloatState { sum, compensation, count } = self.states[group as usize];
+        let count = self.counts[group as usize];
         let specials = self.specials.get(&group).copied().unwrap_or_default();
         let sum = match (specials.nan != 0, specials.positive != 0, specials.negative != 0) {
-            (false, false, false) if !sum.is_finite() => sum,
-            (false, false, false) => sum + compensation + 0.0,
+            (false, false, false) => self.sums.round(group),
             (false, true, false) => f64::INFINITY,
             (false, false, true) => f64::NEG_INFINITY,
             _ => f64::NAN.abs(),
         };
         (count != 0).then(|| if self.average { sum / count as f64 } else { sum })
     }
+
+    fn set_specials(&mut self, group: u32, specials: Specials) {
+        if specials == Specials::default() {
+            self.specials.remove(&group);
+        } else {
+            self.specials.insert(group, specials);
+        }
+    }
 }
 
 impl Accumulator for FloatSum {
     fn resize(&mut self, groups: usize) {
-        grow(&mut self.states, groups);
+        self.sums.resize(groups);
+        grow(&mut self.counts, groups);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, feed: &Feed<'_>) -> Result<()> {
-        match argument {
-            Some(argument) if *argument.data_type() == DataType::Float64 => {
-                self.add::<Float64Type>(groups, argument, feed);
-            }
-            Some(argument) if *argument.data_type() == DataType::Float32 => {
-                self.add::<Float32Type>(groups, argument, feed);
-            }
-            _ => return Err(Error::internal("a sum of floats got another type")),
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], feed: &Feed<'_>) -> Result<()> {
+        let argument = only(arguments)?;
+        match argument.data_type() {
+            DataType::Float64 => self.add::<Float64Type>(groups, argument, feed),
+            DataType::Float32 => self.add::<Float32Type>(groups, argument, feed),
+            other => return Err(Error::internal(format!("a sum of floats got {other}"))),
         }
         Ok(())
     }
 
-    /// Without values the sum is exactly 0 again, and so is what rounding left.
     fn settle(&mut self, groups: &[u32]) {
-        for group in groups {
-            if self.states[*group as usize].count == 0 {
-                self.states[*group as usize] = FloatState::default();
-            }
-        }
+        groups.iter().for_each(|group| self.sums.settle(*group));
         if !self.specials.is_empty() {
             self.specials.retain(|_, specials| *specials != Specials::default());
         }
     }
 
     fn clear(&mut self, group: u32) {
-        self.states[group as usize] = FloatState::default();
+        self.sums.clear(group);
+        self.counts[group as usize] = 0;
         self.specials.remove(&group);
     }
 
@@ -308,43 +296,55 @@ impl Accumulator for FloatSum {
     }
 
     fn fields(&self) -> Vec<Field> {
-        let float = |name| Field::new(name, DataType::Float64, true);
-        let int = |name| Field::new(name, DataType::Int64, true);
-        vec![float("sum"), float("compensation"), int("count"), int("nan"), int("infinite"), int("negative_infinite")]
+        let counts = ["count", "nan", "infinite", "negative_infinite"];
+        let counts = counts.map(|name| Field::new(name, DataType::Int64, true));
+        ExactSums::fields("sum").into_iter().chain(counts).collect()
     }
 
     fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        let float = |value: fn(&FloatState) -> f64| -> ArrayRef {
-            Arc::new(Float64Array::from_iter_values(groups.iter().map(|group| value(&self.states[*group as usize]))))
-        };
         let special = |value: fn(&Specials) -> i64| {
             gather_i64(groups, |group| self.specials.get(&(group as u32)).map_or(0, value))
         };
-        Ok(vec![
-            float(|state| state.sum),
-            float(|state| state.compensation),
-            gather_i64(groups, |group| self.states[group].count),
-            special(|specials| specials.nan),
-            special(|specials| specials.positive),
-            special(|specials| specials.negative),
-        ])
+        let mut columns = self.sums.state(groups);
+        columns.push(gather_i64(groups, |group| self.counts[group]));
+        columns.push(special(|specials| specials.nan));
+        columns.push(special(|specials| specials.positive));
+        columns.push(special(|specials| specials.negative));
+        Ok(columns)
     }
 
     fn restore(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        let float = |at| Ok::<_, Error>(state_column(columns, at)?.as_primitive::<Float64Type>());
-        let int = |at| Ok::<_, Error>(state_column(columns, at)?.as_primitive::<Int64Type>());
-        let (sums, compensations, counts) = (float(0)?, float(1)?, int(2)?);
-        let (nan, positive, negative) = (int(3)?, int(4)?, int(5)?);
+        self.sums.restore(groups, columns)?;
+        let int = |at| Ok::<_, Error>(state_column(columns, STATE_COLUMNS + at)?.as_primitive::<Int64Type>());
+        let (counts, nan, positive, negative) = (int(0)?, int(1)?, int(2)?, int(3)?);
         for (row, group) in groups.iter().enumerate() {
-            self.states[*group as usize] =
-                FloatState { sum: sums.value(row), compensation: compensations.value(row), count: counts.value(row) };
+            self.counts[*group as usize] = counts.value(row);
             let specials =
                 Specials { nan: nan.value(row), positive: positive.value(row), negative: negative.value(row) };
-            self.specials.remove(group);
-            if specials != Specials::default() {
-                self.specials.insert(*group, specials);
-            }
+            self.set_specials(*group, specials);
         }
         Ok(())
+    }
+
+    fn merge(&mut self, groups: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let mut other = Self::default();
+        other.resize(groups.len());
+        let own: Vec<u32> = (0..groups.len() as u32).collect();
+        other.restore(&own, columns)?;
+        self.sums.merge(groups, &other.sums);
+        for (group, count) in groups.iter().zip(&other.counts) {
+            self.counts[*group as usize] += count;
+        }
+        for (row, more) in &other.specials {
+            let specials = self.specials.entry(groups[*row as usize]).or_default();
+            specials.nan += more.nan;
+            specials.positive += more.positive;
+            specials.negative += more.negative;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sums.bytes() + self.counts.capacity() * 8 + self.specials.capacity() * 32
     }
 }

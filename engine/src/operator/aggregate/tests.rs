@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Decimal128Array, Float64Array, RecordBatch, StringViewArray};
-use arrow::datatypes::{Decimal128Type, Float64Type};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, Schema};
 use proptest::prelude::*;
+
+mod planned;
 
 use super::*;
 use crate::operator::law::{Input, Law, sql_oracle};
@@ -68,10 +72,9 @@ fn spec(group: &[usize], calls: &[Tested], insert_only: bool) -> AggregateSpec {
     let mut output: Vec<Field> = group.iter().map(|column| input.field(*column).clone()).collect();
     output.extend(calls.iter().map(|call| Field::new(call.0, call.5.clone(), true)));
     let calls = calls.iter().map(|(_, function, distinct, argument, filter, _)| AggregateCall {
-        function: *function,
         distinct: *distinct,
-        argument: *argument,
         filter: *filter,
+        ..AggregateCall::new(function.clone(), argument.iter().copied().collect())
     });
     let calls = calls.collect();
     let output = Arc::new(Schema::new(output));
@@ -146,7 +149,7 @@ fn distinct_obeys_the_law() {
 fn over(value: &DataType, function: AggregateFunction, output: DataType) -> Aggregate {
     let input = Schema::new(vec![Field::new("k", DataType::Int64, true), Field::new("v", value.clone(), true)]);
     let output = Schema::new(vec![Field::new("k", DataType::Int64, true), Field::new("r", output, true)]);
-    let call = AggregateCall { function, distinct: false, argument: Some(1), filter: None };
+    let call = AggregateCall::new(function, vec![1]);
     let (input, output) = (Arc::new(input), Arc::new(output));
     Aggregate::new(
         AggregateSpec { input, group: vec![0], calls: vec![call], output, insert_only: false, routed_by: None },
@@ -249,8 +252,8 @@ fn the_global_row_comes_once_and_only_from_its_owner() {
 fn cost_per_row() {
     let input = Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("v", DataType::Int64, false)]);
     let output = ["k", "count", "sum", "max"].map(|name| Field::new(name, DataType::Int64, true));
-    let call = |function, argument| AggregateCall { function, distinct: false, argument, filter: None };
-    let calls = vec![call(Count, None), call(Sum, Some(1)), call(Max, Some(1))];
+    let calls = [(Count, vec![]), (Sum, vec![1]), (Max, vec![1])];
+    let calls = calls.map(|(function, arguments)| AggregateCall::new(function, arguments)).to_vec();
     for (keys, retractions, insert_only) in [
         (1_000, 0, true),
         (600_000, 0, true),
@@ -322,10 +325,10 @@ fn a_group_that_loses_its_extremum_again_and_again_is_kept_in_order() {
         let out = close(&mut max).unwrap();
         assert_eq!(out[0].rows().column(1).as_primitive::<Int64Type>().values(), &[top as i64, top as i64 - 1]);
     }
-    assert!(max.multisets[0].0.is_ordered(0));
+    assert!(max.calls.multisets[0].0.is_ordered(0));
     feed(&mut max, vec![1], values.slice(0, 1), vec![-1]);
     close(&mut max).unwrap();
-    assert_eq!((max.state_rows(), max.groups.slots(), max.multisets[0].0.is_ordered(0)), (0, 0, false));
+    assert_eq!((max.state_rows(), max.groups.slots(), max.calls.multisets[0].0.is_ordered(0)), (0, 0, false));
 }
 
 proptest! {

@@ -1,0 +1,252 @@
+//! Aggregates that give one answer: the same in every mode, whatever the order, partitioning and history of their input.
+//!
+//! DataFusion's own aggregates leave some answers to chance: sums of floats depend on the order of rows, `array_agg` without
+//! ORDER BY too, ties under ORDER BY are decided by arrival, percentiles of sketches by how they were merged; a sum of BIGINT wraps around. A
+//! view could not be kept equal to such an answer. One analyzer rule, in batch and in continuous plans, puts other
+//! implementations under the same names:
+//!
+//! | calls | implementation in batch queries |
+//! | --- | --- |
+//! | `sum`, `avg`, `min`, `max` of floats, `sum` of integers and decimals, `first_value`, `last_value`, `var*`, `stddev*`, `covar*`, `corr`, `regr_*` | the incremental operator's accumulators ([`direct`]) |
+//! | `array_agg`, `string_agg`, `nth_value`, `approx_percentile_cont*`, `approx_median`, `median` and `percentile_cont` of floats; of the above those with DISTINCT; `count(DISTINCT a, b)` | DataFusion's accumulator, given the whole group in one order ([`collected`]) |
+//! | all others | DataFusion's own, whose answers depend on nothing but the group's rows |
+//!
+//! Continuous plans see through them ([`original`]): `plan::build` decides by the function's name.
+//!
+//! The rule also mends grouping sets in batch queries: the empty set gives its row over empty input too, and a set that is
+//! named twice gives its rows twice.
+
+mod collected;
+mod direct;
+mod sets;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::expr::{AggregateFunction as Call, AggregateFunctionParams};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, Aggregate, AggregateUDF, AggregateUDFImpl, Documentation, Expr, ExprSchemable, GroupsAccumulator,
+    LogicalPlan, Signature,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::scalar::ScalarValue;
+
+use crate::operator::aggregate::{AggregateFunction, has_own_form};
+
+/// The rule. It has to run after types are coerced.
+#[derive(Debug)]
+pub struct ExactAggregates {
+    /// Whether plans are executed by DataFusion.
+    pub batch: bool,
+}
+
+impl AnalyzerRule for ExactAggregates {
+    fn name(&self) -> &str {
+        "exact_aggregates"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let exact = |node| match node {
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate).map(Transformed::yes),
+            other => Ok(Transformed::no(other)),
+        };
+        plan.transform_up_with_subqueries(exact).data()
+    }
+}
+
+impl ExactAggregates {
+    fn aggregate(&self, aggregate: Aggregate) -> Result<LogicalPlan> {
+        let Aggregate { input, group_expr, aggr_expr, schema, .. } = aggregate;
+        let calls = aggr_expr.into_iter().map(|expr| exact(expr, input.schema())).collect::<Result<Vec<_>>>()?;
+        let aggregate = Aggregate::try_new_with_schema(input, group_expr, calls, schema)?;
+        if self.batch { sets::mended(aggregate) } else { Ok(LogicalPlan::Aggregate(aggregate)) }
+    }
+}
+
+/// An aggregate expression with exact implementations.
+fn exact(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let replaced = expr.transform_up(|expr| {
+        let Expr::AggregateFunction(mut call) = expr else { return Ok(Transformed::no(expr)) };
+        ordered_by_arguments(&call)?;
+        let Some(way) = way(&call, schema)? else { return Ok(Transformed::no(Expr::AggregateFunction(call))) };
+        let is_value = |(at, argument): (usize, &Expr)| (at == 0 || !matches!(argument, Expr::Literal(..))).then_some(at);
+        let values = call.params.args.iter().enumerate().filter_map(is_value).collect();
+        call.func = Arc::new(AggregateUDF::new_from_impl(Exact { inner: call.func.clone(), way, values }));
+        Ok(Transformed::yes(Expr::AggregateFunction(call)))
+    });
+    replaced.data()
+}
+
+/// With DISTINCT, a key that is no argument could have several values for one.
+fn ordered_by_arguments(call: &Call) -> Result<()> {
+    let AggregateFunctionParams { args, distinct, order_by, .. } = &call.params;
+    let other = order_by.iter().find(|key| !args.contains(&key.expr));
+    match other {
+        Some(key) if *distinct => plan_err!(
+            "{} with DISTINCT can only be ordered by its arguments, not by {}",
+            call.func.name(),
+            key.expr
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// How a call is computed in batch queries, if not by DataFusion's own implementation.
+fn way(call: &Call, schema: &DFSchema) -> Result<Option<Way>> {
+    if call.func.inner().as_any().is::<Exact>() {
+        return Ok(None);
+    }
+    let types = call.params.args.iter().map(|argument| argument.get_type(schema)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = types.first() else { return Ok(None) };
+    let distinct = call.params.distinct;
+    let direct = || {
+        let function = AggregateFunction::named(call.func.name())?;
+        let result = call.func.return_type(&types).ok().or_else(|| Some(first.clone()))?;
+        has_own_form(&function, &types, &result).then_some(())
+    };
+    let own = |distinct: bool| direct().map(|()| if distinct { Way::CollectedDirect } else { Way::Direct });
+    Ok(match call.func.name() {
+        "array_agg" | "string_agg" | "nth_value" => Some(Way::Collected),
+        "approx_percentile_cont" | "approx_percentile_cont_with_weight" | "approx_median" => Some(Way::Collected),
+        "median" | "percentile_cont" if first.is_floating() => Some(Way::Collected),
+        "count" if distinct && types.len() > 1 => Some(Way::Collected),
+        "min" | "max" if first.is_floating() => own(false),
+        "first_value" | "last_value" => own(false),
+        "avg" if first.is_floating() => own(distinct),
+        "avg" | "min" | "max" | "count" => None,
+        "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor" => None,
+        _ => own(distinct),
+    })
+}
+
+/// The function under the name that a plan shows: DataFusion's.
+pub fn original(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    match function.inner().as_any().downcast_ref::<Exact>() {
+        Some(exact) => exact.inner.clone(),
+        None => function.clone(),
+    }
+}
+
+/// How batch queries compute a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// By the incremental operator's accumulator.
+    Direct,
+    /// By DataFusion's accumulator, given the whole group in order, each row once if it says DISTINCT.
+    Collected,
+    /// By the incremental operator's accumulator, given each row of the group once.
+    CollectedDirect,
+}
+
+/// A function of DataFusion with another implementation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Exact {
+    inner: Arc<AggregateUDF>,
+    way: Way,
+    /// Places of the arguments that are no constants.
+    values: Vec<usize>,
+}
+
+impl AggregateUDFImpl for Exact {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner.schema_name(params)
+    }
+
+    fn human_display(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner.human_display(params)
+    }
+
+    fn display_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner.display_name(params)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        self.inner.return_field(fields)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner.is_nullable()
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner.default_value(data_type)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner.supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner.supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    /// The keys of ORDER BY come behind the arguments, the rows in any order.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Beneficial
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        match self.way {
+            Way::Direct => direct::state_fields(self, &args),
+            Way::Collected | Way::CollectedDirect => Ok(collected::state_fields(self, &args)),
+        }
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        match self.way {
+            Way::Direct => direct::single(self, &args),
+            Way::Collected | Way::CollectedDirect => collected::accumulator(self, &args),
+        }
+    }
+
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs<'_>) -> bool {
+        self.way == Way::Direct
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        direct::grouped(self, &args)
+    }
+}
+
+/// The engine's error in DataFusion's terms: wrong data, as a rule an overflow.
+fn execution(error: crate::Error) -> datafusion::error::DataFusionError {
+    datafusion::error::DataFusionError::Execution(error.to_string())
+}
