@@ -42,8 +42,8 @@ use calls::{Call, Calls, Source};
 use groups::Groups;
 
 pub(crate) use accumulator::{Accumulator, Feed as BatchFeed, canonical};
-pub(crate) use calls::insert_only_accumulator;
 pub use calls::has_own_form;
+pub(crate) use calls::insert_only_accumulator;
 pub use moments::Statistic;
 pub(crate) use recompute::Recompute;
 pub use recompute::{Argument, Recipe, check_call};

@@ -88,7 +88,8 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
                 .calls
                 .iter()
                 .map(|call| {
-                    let arguments = if call.arguments.is_empty() { "*".into() } else { names(input(0), &call.arguments) };
+                    let arguments =
+                        if call.arguments.is_empty() { "*".into() } else { names(input(0), &call.arguments) };
                     let distinct = if call.distinct { "distinct " } else { "" };
                     let filter = call.filter.map_or(String::new(), |c| format!(" filter {}", names(input(0), &[c])));
                     format!("{}({distinct}{arguments}){filter}", call.function.name())

@@ -29,8 +29,8 @@ use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
 use crate::source::batch::SourceTable;
-use crate::sql::{aggregates, functions};
 use crate::sql::statement::Statement;
+use crate::sql::{aggregates, functions};
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
 pub const BASE_DIR: &str = "frazil.base-dir";
@@ -145,10 +145,8 @@ impl Planner {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         let exact = aggregates::ExactAggregates { batch: mode == Mode::Batch };
-        let mut builder = SessionStateBuilder::new()
-            .with_config(config)
-            .with_default_features()
-            .with_analyzer_rule(Arc::new(exact));
+        let mut builder =
+            SessionStateBuilder::new().with_config(config).with_default_features().with_analyzer_rule(Arc::new(exact));
         if mode == Mode::Continuous {
             // Two aggregates in place of one DISTINCT would only keep more state.
             let rules = datafusion::optimizer::Optimizer::new().rules;

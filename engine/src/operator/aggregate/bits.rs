@@ -74,7 +74,8 @@ impl Bits {
         let unused = 64 - self.width;
         let signed = self.data_type.is_signed_integer();
         let value = |word: u64| if signed { i128::from((word << unused) as i64 >> unused) } else { i128::from(word) };
-        let values = groups.iter().map(|group| self.word(*group).and_then(|word| T::Native::try_from(value(word)).ok()));
+        let values =
+            groups.iter().map(|group| self.word(*group).and_then(|word| T::Native::try_from(value(word)).ok()));
         Arc::new(values.collect::<PrimitiveArray<T>>())
     }
 }

@@ -196,12 +196,14 @@ impl Calls {
                 }
                 let mut columns = vec![argument];
                 let order = call.order.iter().filter(|_| !extremum);
-                let order: Vec<_> = order.map(|(column, options)| (position(&mut columns, *column), *options)).collect();
+                let order: Vec<_> =
+                    order.map(|(column, options)| (position(&mut columns, *column), *options)).collect();
                 let required = if extremum || call.ignore_nulls { vec![argument] } else { vec![] };
                 let source = self.source(Source { columns: columns.clone(), filter: *filter, required });
                 if spec.insert_only {
                     let value = spec.input.project(&columns)?;
-                    let accumulator = insert_only_accumulator(function, field.name(), &value, &order, field.data_type());
+                    let accumulator =
+                        insert_only_accumulator(function, field.name(), &value, &order, field.data_type());
                     return self.own(spec, accumulator?.ok_or_else(refuse)?, source, false);
                 }
                 let order = total_order(&order, 1);
@@ -242,9 +244,8 @@ impl Calls {
     }
 
     fn multiset(&mut self, spec: &AggregateSpec, source: usize, order: Option<&Order>) -> Result<usize> {
-        let suits = |(multiset, from): &(Multiset, usize)| {
-            *from == source && order.is_none_or(|order| multiset.suits(order))
-        };
+        let suits =
+            |(multiset, from): &(Multiset, usize)| *from == source && order.is_none_or(|order| multiset.suits(order));
         if let Some(known) = self.multisets.iter().position(suits) {
             return Ok(known);
         }

@@ -154,7 +154,7 @@ impl ExactSums {
         rest.add(high, -1);
         let low = rest.round();
         rest.add(low, -1);
-        if rest.round() == 0.0 {
+        if rest.is_zero() {
             self.wide.remove(&group);
             self.pairs[group as usize] = Pair { high, low };
         }

@@ -227,8 +227,11 @@ impl Moments {
             S::CovarPop => sxy() / n,
             S::CovarSamp => sxy() / (n - 1.0),
             S::Corr => {
-                let (sx, sy) = (sxx().sqrt(), syy().sqrt());
-                return (sx != 0.0 && sy != 0.0).then(|| (sxy() / sx / sy).clamp(-1.0, 1.0));
+                let (sxx, syy) = (sxx(), syy());
+                let product = sxx * syy;
+                // One root loses less than two, if the product is within range.
+                let scale = if product.is_normal() { product.sqrt() } else { sxx.sqrt() * syy.sqrt() };
+                return (sxx != 0.0 && syy != 0.0).then(|| (sxy() / scale).clamp(-1.0, 1.0));
             }
             S::RegrSlope => return Some(sxx()).filter(|sxx| *sxx != 0.0).map(|sxx| sxy() / sxx),
             S::RegrIntercept => {

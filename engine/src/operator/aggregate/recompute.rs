@@ -75,11 +75,11 @@ impl Recompute {
             let order = order.map(|(at, options)| PhysicalSortExpr { expr: column(*at), options: *options });
             builder = builder.order_by(order.collect());
         }
-        let function =
-            builder.schema(schema).alias(name.to_owned()).with_ignore_nulls(recipe.ignore_nulls).build()?;
+        let function = builder.schema(schema).alias(name.to_owned()).with_ignore_nulls(recipe.ignore_nulls).build()?;
         // Some functions find out only here that they do not take such arguments.
         function.create_accumulator()?;
-        let fields = recipe.order.iter().map(|(at, options)| SortField::new_with_options(values[*at].clone(), *options));
+        let fields =
+            recipe.order.iter().map(|(at, options)| SortField::new_with_options(values[*at].clone(), *options));
         let fields: Vec<SortField> = fields.collect();
         if !RowConverter::supports_fields(&fields) {
             return Err(Error::sql(format!("the values of {name} cannot be put in order"))

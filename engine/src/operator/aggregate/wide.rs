@@ -133,6 +133,12 @@ impl Wide {
         -magnitude(&negated.digits, negated.low) + 0.0
     }
 
+    /// Whether the sum is 0 exactly: what rounds to 0 may be less than the least double.
+    pub(super) fn is_zero(&mut self) -> bool {
+        self.normalise();
+        self.digits.is_empty()
+    }
+
     /// The sum as bytes: place of the lowest digit, then all digits, little-endian.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut normal = self.clone();

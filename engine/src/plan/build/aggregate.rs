@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction as AggregateExpr, AggregateFunctionParams, NullTreatment};
 use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, GroupingSet};
 use datafusion::physical_plan::PhysicalExpr;
@@ -14,7 +15,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::columns::Columns;
 use super::{Builder, column, internal_schema, unsupported};
-use crate::error::{Error, Result};
+use crate::error::{Error, Position, Result};
 use crate::operator::aggregate::{
     AggregateCall, AggregateFunction, AggregateSpec, Argument, Recipe, check_call, has_own_form,
 };
@@ -166,7 +167,8 @@ impl Builder<'_> {
         for set in sets {
             let own = set.iter().copied().chain(group.len() + 1..output.fields().len());
             let own = Arc::new(output.project(&own.collect::<Vec<_>>())?);
-            let part = self.push_aggregate(input, set.iter().map(|at| group[*at]).collect(), calls.to_vec(), own.clone())?;
+            let part =
+                self.push_aggregate(input, set.iter().map(|at| group[*at]).collect(), calls.to_vec(), own.clone())?;
             let id = (0..group.len()).fold(0_u64, |id, at| id << 1 | u64::from(!set.contains(&at)));
             let id = ScalarValue::UInt64(Some(id)).cast_to(output.field(group.len()).data_type())?;
             let mut expressions: Vec<Arc<dyn PhysicalExpr>> = Vec::with_capacity(output.fields().len());
@@ -181,8 +183,7 @@ impl Builder<'_> {
             parts.push(self.map(part, None, Some(expressions), output.clone()));
         }
         let unique = sets.iter().enumerate().all(|(at, set)| !sets[..at].contains(set));
-        let properties =
-            Properties { key: unique.then(|| (0..=group.len()).collect()), ..Properties::default() };
+        let properties = Properties { key: unique.then(|| (0..=group.len()).collect()), ..Properties::default() };
         let parts = parts.into_iter().map(|part| (part, Distribution::Arbitrary)).collect();
         Ok(self.push(Kind::Union, parts, output.clone(), properties))
     }
@@ -205,7 +206,7 @@ impl Builder<'_> {
             self.plan.warnings.push(format!("a change of a group recomputes {expr} over the whole group"));
         }
         let types: Vec<DataType> = columns.fields.iter().map(|field| field.data_type().clone()).collect();
-        check_call(&call, &expr.to_string(), &types)?;
+        check_call(&call, &expr.to_string(), &types).map_err(|error| error.at(place(&expr)))?;
         Ok(call)
     }
 
@@ -242,6 +243,18 @@ impl Builder<'_> {
         let ignore_nulls = *null_treatment == Some(NullTreatment::IgnoreNulls);
         Ok(Parts { function, arguments, distinct: *distinct, filter, order, ignore_nulls })
     }
+}
+
+/// Where in the SQL an expression stands: at its first column.
+fn place(expr: &Expr) -> Option<Position> {
+    let mut found = None;
+    // It never fails.
+    let _ = expr.apply(|expr| {
+        found = found.or(expr.spans().and_then(|spans| spans.first()));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    let start = found.map(|span| span.start).filter(|start| start.line > 0);
+    start.map(|start| Position { line: start.line, column: start.column })
 }
 
 impl Parts {

@@ -57,9 +57,8 @@ impl Plan {
     }
 
     fn of(exact: &Exact, args: &AccumulatorArgs<'_>) -> Result<Self> {
-        let key = |key: &datafusion::physical_expr::PhysicalSortExpr| {
-            Ok((key.expr.data_type(args.schema)?, key.options))
-        };
+        let key =
+            |key: &datafusion::physical_expr::PhysicalSortExpr| Ok((key.expr.data_type(args.schema)?, key.options));
         let order = args.order_bys.iter().map(key).collect::<Result<Vec<_>>>()?;
         Self::new(exact, args.name, args.expr_fields, &order, args.ignore_nulls, args.return_type())
     }

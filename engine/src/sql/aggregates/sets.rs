@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchema, DFSchemaRef, Result};
+use arrow::datatypes::FieldRef;
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference};
 use datafusion::logical_expr::{
     Aggregate, EmptyRelation, Expr, GroupingSet, LogicalPlan, Projection, Union, cast, lit,
 };
@@ -31,17 +32,30 @@ pub(super) fn mended(aggregate: Aggregate) -> Result<LogicalPlan> {
         let group = vec![Expr::GroupingSet(GroupingSet::GroupingSets(first))];
         let Aggregate { input, aggr_expr, schema, .. } = &aggregate;
         let rest = Aggregate::try_new_with_schema(input.clone(), group, aggr_expr.clone(), schema.clone())?;
-        parts.push(Arc::new(LogicalPlan::Aggregate(rest)));
+        let columns = schema.columns().into_iter().enumerate();
+        let columns = columns.map(|(at, column)| Expr::Column(column).alias(numbered(at))).collect();
+        let rest = Arc::new(LogicalPlan::Aggregate(rest));
+        parts.push(Arc::new(LogicalPlan::Projection(Projection::try_new(columns, rest)?)));
     } else {
         again.extend(first);
     }
     for set in again {
         parts.push(Arc::new(alone(&aggregate, &expressions, &set)?));
     }
-    if let [part] = parts.as_slice() {
-        return Ok(part.as_ref().clone());
-    }
-    Ok(LogicalPlan::Union(Union { inputs: parts, schema: aggregate.schema }))
+    let union = match <[_; 1]>::try_from(parts) {
+        Ok([part]) => part,
+        Err(parts) => Arc::new(LogicalPlan::Union(Union::try_new(parts)?)),
+    };
+    let named = |(at, (qualifier, field)): (usize, (Option<&TableReference>, &FieldRef))| {
+        Expr::Column(Column::from_name(numbered(at))).alias_qualified(qualifier.cloned(), field.name())
+    };
+    let columns = aggregate.schema.iter().enumerate().map(named).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, union)?))
+}
+
+/// Name of a column within the union, whose columns can have no qualifiers.
+fn numbered(at: usize) -> String {
+    format!("__set_{at}")
 }
 
 /// The sets that are meant.
@@ -72,7 +86,7 @@ fn alone(aggregate: &Aggregate, expressions: &[Expr], set: &[Expr]) -> Result<Lo
     let mut own = plan.schema().columns().into_iter();
     let mut columns = Vec::with_capacity(schema.fields().len());
     let mut id = 0_u64;
-    for (at, (qualifier, field)) in schema.iter().enumerate() {
+    for (at, field) in schema.fields().iter().enumerate() {
         let present = match expressions.get(at) {
             Some(expr) => set.contains(expr),
             None => at > expressions.len(),
@@ -89,7 +103,7 @@ fn alone(aggregate: &Aggregate, expressions: &[Expr], set: &[Expr]) -> Result<Lo
         }
         // There are as many columns as the set has expressions and calls.
         let value = value.unwrap_or_else(|| Expr::Column(Column::from_name(field.name())));
-        columns.push(value.alias_qualified(qualifier.cloned(), field.name()));
+        columns.push(value.alias(numbered(at)));
     }
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
