@@ -165,6 +165,12 @@ fn values_of(array: &ArrayRef) -> Vec<Value> {
             let bytes = cast(array, &DataType::Binary).expect("bytes");
             get(&|row| Value::Text(format!("{:?}", bytes.as_binary::<i32>().value(row))))
         }
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => {
+            let floats = cast(array, &DataType::Float64).expect("a decimal");
+            let value = |row| floats.as_primitive::<Float64Type>().value(row);
+            let whole = |value: f64| if value.fract() == 0.0 { Value::Int(value as i64) } else { Value::Float(value) };
+            get(&|row| whole(value(row)))
+        }
         DataType::Date32 | DataType::Time32(_) => {
             let ints = cast(&cast(array, &DataType::Int32).expect("a date"), &DataType::Int64).expect("an integer");
             get(&|row| Value::Int(ints.as_primitive::<Int64Type>().value(row)))
