@@ -1,7 +1,6 @@
 //! Grouping sets in batch queries as SQL wants them: the empty set has a row even over no input, and a set that is named
 //! twice gives its rows twice. DataFusion 53 gives none, and one with doubled values.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
@@ -17,10 +16,10 @@ pub(super) fn mended(aggregate: Aggregate) -> Result<LogicalPlan> {
         return Ok(LogicalPlan::Aggregate(aggregate));
     };
     let sets = enumerated(set);
-    let members = |set: &Vec<Expr>| set.iter().cloned().map(|expr| expr.to_string()).collect::<BTreeSet<_>>();
+    let within = |one: &[Expr], other: &[Expr]| one.iter().all(|expr| other.contains(expr));
     let (mut first, mut again): (Vec<Vec<Expr>>, Vec<Vec<Expr>>) = (Vec::new(), Vec::new());
     for set in sets {
-        let known = first.iter().any(|other| members(other) == members(&set));
+        let known = first.iter().any(|other| within(other, &set) && within(&set, other));
         if set.is_empty() || known { again.push(set) } else { first.push(set) }
     }
     if again.is_empty() {
