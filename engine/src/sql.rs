@@ -1,6 +1,7 @@
 //! SQL front end: text to statements, statements to logical plans.
 
 pub mod context;
+pub mod exact;
 pub mod functions;
 pub mod parse;
 pub mod statement;

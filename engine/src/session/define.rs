@@ -8,7 +8,7 @@ use storage::types::{columns, storable_schema};
 
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
-use crate::sql::context::{BASE_DIR, Mode, Planner, fit_to_table, name_columns, relations, rename, stored_schema};
+use crate::sql::context::{BASE_DIR, Mode, Planner, fit_to_table, name_inserted, relations, rename, stored_schema};
 use crate::sql::statement::{CreateTable, CreateView, Drop, DropKind, Insert, ParsedStatement};
 
 /// What to do with a definition that exists already.
@@ -385,7 +385,8 @@ impl Inner {
                 .at(position)
                 .hint("insert into the tables that it reads"));
         }
-        let mut planned = planner.query(&name_columns(&insert.query), Mode::Continuous).await?;
+        let mut planned =
+            planner.query(&name_inserted(&insert.query, &table, &insert.columns)?, Mode::Continuous).await?;
         planned.logical = fit_to_table(planned.logical, &table, &insert.columns)?;
         let schema = storage::types::arrow_schema(&table)?;
         let plan = planner.incremental(&planned, &schema)?;

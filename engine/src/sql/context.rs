@@ -29,8 +29,12 @@ use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
 use crate::source::batch::SourceTable;
+use crate::sql::exact::ExactExpressions;
 use crate::sql::functions;
+use crate::sql::functions::cast::castable;
+use crate::sql::parse::parse_type;
 use crate::sql::statement::Statement;
+use crate::sql::types::{QueryTypes, sql_name};
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
 pub const BASE_DIR: &str = "frazil.base-dir";
@@ -144,7 +148,13 @@ impl Planner {
             .set_bool("datafusion.sql_parser.collect_spans", true)
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
-        let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_type_planner(Arc::new(QueryTypes))
+            .with_analyzer_rule(Arc::new(ExactExpressions));
+        // Before the planners that take any operator.
+        builder.expr_planners().get_or_insert_default().insert(0, Arc::new(functions::planner::Operators));
         if mode == Mode::Continuous {
             // Two aggregates in place of one DISTINCT would only keep more state.
             let rules = datafusion::optimizer::Optimizer::new().rules;
@@ -289,7 +299,7 @@ fn name_subqueries(mut query: ast::Query) -> ast::Query {
 
 /// Gives every column of a query's SELECT list a name of its own. For INSERT, where only the place of a column counts:
 /// two columns of the same text, such as two NULLs, must not be taken for one.
-pub fn name_columns(query: &ast::Query) -> ast::Query {
+fn name_columns(query: &ast::Query) -> ast::Query {
     let mut query = query.clone();
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         for (place, item) in select.projection.iter_mut().enumerate() {
@@ -300,6 +310,28 @@ pub fn name_columns(query: &ast::Query) -> ast::Query {
         }
     }
     query
+}
+
+/// The query of an INSERT with names of their own for its columns, and with literals of arrays, structs and maps in VALUES cast to the
+/// types of their columns: an empty array or a NULL within a struct has no type of its own.
+pub fn name_inserted(query: &ast::Query, table: &Object, columns: &[String]) -> Result<ast::Query> {
+    let mut query = name_columns(query);
+    let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
+    let schema = arrow_schema(table)?;
+    for (place, field) in schema.fields().iter().enumerate() {
+        let place = if columns.is_empty() { Some(place) } else { columns.iter().position(|c| c == field.name()) };
+        let Some(place) = place.filter(|_| field.data_type().is_nested()) else { continue };
+        let data_type = parse_type(&sql_name(field.data_type()))?;
+        for row in &mut values.rows {
+            if let Some(value) = row.get_mut(place) {
+                let null = ast::Expr::value(ast::Value::Null);
+                let expr = Box::new(std::mem::replace(value, null));
+                let (kind, data_type) = (ast::CastKind::Cast, data_type.clone());
+                *value = ast::Expr::Cast { kind, expr, data_type, array: false, format: None };
+            }
+        }
+    }
+    Ok(query)
 }
 
 /// Gives a plan's columns other names; with too few or too many names it is an error.
@@ -358,7 +390,7 @@ pub fn fit_to_table(plan: LogicalPlan, table: &Object, columns: &[String]) -> Re
             };
             if let Some(place) = place {
                 let from = plan.schema().field(place).data_type();
-                if !arrow::compute::can_cast_types(from, field.data_type()) {
+                if !castable(from, field.data_type()) {
                     return Err(Error::sql(format!(
                         "a value of type {} does not fit the column {} of type {}",
                         crate::sql::types::sql_name(from),
