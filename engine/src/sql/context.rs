@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use catalog::{Object, ObjectKind, Snapshot};
 use datafusion::catalog::Session;
@@ -32,7 +32,7 @@ use crate::source::batch::SourceTable;
 use crate::sql::exact::ExactExpressions;
 use crate::sql::functions;
 use crate::sql::functions::cast::castable;
-use crate::sql::parse::parse_type;
+use crate::sql::parse::{digits, parse_type};
 use crate::sql::statement::Statement;
 use crate::sql::types::{QueryTypes, sql_name};
 
@@ -312,18 +312,25 @@ fn name_columns(query: &ast::Query) -> ast::Query {
     query
 }
 
-/// The query of an INSERT with names of their own for its columns, and with literals of arrays, structs and maps in VALUES cast to the
-/// types of their columns: an empty array or a NULL within a struct has no type of its own.
+/// The query of an INSERT with names of their own for its columns, and with literals in VALUES cast to the types of their
+/// columns where they would lose something: an empty array or a NULL within a struct has no type of its own, a number with a point
+/// becomes a DOUBLE.
 pub fn name_inserted(query: &ast::Query, table: &Object, columns: &[String]) -> Result<ast::Query> {
     let mut query = name_columns(query);
     let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
     let schema = arrow_schema(table)?;
     for (place, field) in schema.fields().iter().enumerate() {
         let place = if columns.is_empty() { Some(place) } else { columns.iter().position(|c| c == field.name()) };
-        let Some(place) = place.filter(|_| field.data_type().is_nested()) else { continue };
+        let decimal = matches!(field.data_type(), DataType::Decimal128(..));
+        let Some(place) = place.filter(|_| decimal || field.data_type().is_nested()) else { continue };
         let data_type = parse_type(&sql_name(field.data_type()))?;
         for row in &mut values.rows {
             if let Some(value) = row.get_mut(place) {
+                match digits(value) {
+                    Some(digits) if decimal => *value = digits,
+                    _ if decimal => continue,
+                    _ => {}
+                }
                 let null = ast::Expr::value(ast::Value::Null);
                 let expr = Box::new(std::mem::replace(value, null));
                 let (kind, data_type) = (ast::CastKind::Cast, data_type.clone());

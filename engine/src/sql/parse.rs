@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use self::cursor::Cursor;
 pub use self::cursor::quoted;
+pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Show, Statement};
 

@@ -190,11 +190,6 @@ fn resolve(
     let Elements { mut columns, primary_key, watermark } = elements;
     for (key, position) in &primary_key {
         match columns.iter_mut().find(|column| column.name == *key) {
-            Some(column) if column.data_type.is_nested() => {
-                let error =
-                    Error::sql(format!("{key} cannot be a PRIMARY KEY: it is {}", types::sql_name(&column.data_type)));
-                return Err(error.hint("use columns of plain types").at(*position));
-            }
             Some(column) => column.nullable = false,
             None => return Err(unknown_column("PRIMARY KEY", key, &columns).at(*position)),
         }

@@ -6,6 +6,7 @@
 //! | `a ^ b` | `power(a, b)`, as in PostgreSQL |
 //! | `~ a` | `-1 # a` |
 //! | `CAST(x AS VARCHAR(n))` | `left(CAST(x AS VARCHAR), n)` |
+//! | `CAST(0.1 AS DECIMAL(p, s))` | `CAST('0.1' AS DECIMAL(p, s))` |
 //! | `CAST(x AS UUID)`, `UUID '...'` | `frazil_uuid(x, TRY)` |
 //! | `FLOOR(ts TO HOUR)`, `CEIL(ts TO HOUR)` | `date_trunc('hour', ts)`, `date_ceil('hour', ts)` |
 //! | `INTERVAL '1-6' YEAR TO MONTH`, `INTERVAL '1 02:30' DAY TO MINUTE` | `INTERVAL '1 years 6 months'` and so on |
@@ -147,6 +148,11 @@ fn cast(kind: &CastKind, operand: &Expr, data_type: &DataType) -> Option<Expr> {
         | DataType::CharVarying(Some(length))
         | DataType::Char(Some(length))
         | DataType::Character(Some(length)) => length,
+        DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) => {
+            let (kind, data_type) = (kind.clone(), data_type.clone());
+            let expr = Box::new(digits(operand)?);
+            return Some(Expr::Cast { kind, expr, data_type, array: false, format: None });
+        }
         _ => return None,
     };
     let CharacterLength::IntegerLength { length, .. } = length else { return None };
@@ -158,6 +164,24 @@ fn cast(kind: &CastKind, operand: &Expr, data_type: &DataType) -> Option<Expr> {
         format: None,
     };
     Some(call("left", vec![whole, number(&length.to_string())]))
+}
+
+/// A number as text, so that none of its digits is lost on the way to a decimal.
+pub(in crate::sql) fn digits(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(text(digits)),
+            _ => None,
+        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match digits(expr)? {
+            Expr::Value(value) => match value.value {
+                Value::SingleQuotedString(digits) if !digits.starts_with('-') => Some(text(&format!("-{digits}"))),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn unit(field: &DateTimeField, operand: &Expr, function: &str) -> Option<Expr> {
