@@ -143,6 +143,14 @@ impl std::error::Error for Error {
 impl From<datafusion::error::DataFusionError> for Error {
     fn from(error: datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as E;
+        // An error of our own that came through DataFusion's code.
+        let error = match error {
+            E::External(source) => match source.downcast::<Self>() {
+                Ok(own) => return *own,
+                Err(source) => E::External(source),
+            },
+            other => other,
+        };
         let kind = match error.find_root() {
             E::Plan(_) | E::SchemaError(..) | E::SQL(..) | E::NotImplemented(_) | E::Configuration(_) => ErrorKind::Sql,
             E::ArrowError(..) | E::Execution(_) => ErrorKind::Data,

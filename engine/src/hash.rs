@@ -4,6 +4,8 @@
 //! life. Folded 64x64 multiplication per word, as in wyhash (Wang Yi, 2019); equal values hash equally whatever
 //! the array's encoding (Utf8 as Utf8View), NULL has a hash of its own, -0.0 hashes as 0.0 and every NaN alike.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
@@ -168,6 +170,44 @@ fn hash_column(array: &dyn Array, hashes: &mut [u64]) -> Result<()> {
             let values = array.as_binary_view();
             each(array, hashes, |row| values.value(row), mix_bytes);
         }
+        DataType::FixedSizeBinary(_) => {
+            let values = array.as_fixed_size_binary();
+            each(array, hashes, |row| values.value(row), mix_bytes);
+        }
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            hash_lists(
+                list,
+                list.values(),
+                |row| (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize),
+                hashes,
+            )?;
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            hash_lists(
+                list,
+                list.values(),
+                |row| (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize),
+                hashes,
+            )?;
+        }
+        // A map is the list of its entries, as in comparisons.
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            hash_lists(
+                map,
+                &entries,
+                |row| (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize),
+                hashes,
+            )?;
+        }
+        DataType::Struct(_) => {
+            let mut fields = Vec::new();
+            hash_columns(array.as_struct().columns(), array.len(), &mut fields)?;
+            each(array, hashes, |row| fields[row], mix);
+        }
         other => {
             return Err(Error::sql(format!("a column of type {other} cannot be part of a key"))
                 .hint("leave the column out of the key, or cast it to a scalar type"));
@@ -176,11 +216,25 @@ fn hash_column(array: &dyn Array, hashes: &mut [u64]) -> Result<()> {
     Ok(())
 }
 
+/// Lists by their length and the hashes of their elements; `range` gives where a row's elements are.
+fn hash_lists(
+    array: &dyn Array,
+    elements: &ArrayRef,
+    range: impl Fn(usize) -> (usize, usize),
+    hashes: &mut [u64],
+) -> Result<()> {
+    let mut inner = Vec::new();
+    hash_columns(std::slice::from_ref(elements), elements.len(), &mut inner)?;
+    each(array, hashes, range, |hash, (start, end)| {
+        inner[start..end].iter().fold(mix(hash, (end - start) as u64), |hash, element| mix(hash, *element))
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Float64Array, Int64Array, StringArray, StringViewArray};
+    use arrow::array::{Float64Array, Int64Array, ListArray, StringArray, StringViewArray, StructArray};
+    use arrow::datatypes::{Field, Int32Type as I32};
 
     use super::*;
 
@@ -210,6 +264,27 @@ mod tests {
         let got = hashes(&[zeros]);
         assert_eq!(got[0], got[1]);
     }
+
+    #[test]
+    fn nested_values_are_frozen_too() {
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<I32, _, _>(vec![
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![]),
+            Some(vec![Some(1), None]),
+        ]));
+        let ints: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 1]));
+        let item = Arc::new(Field::new("l", list.data_type().clone(), true));
+        let number = Arc::new(Field::new("n", DataType::Int64, true));
+        let both: ArrayRef = Arc::new(StructArray::from(vec![(item, list.clone()), (number, ints)]));
+        let got = hashes(&[list.clone(), both.clone()]);
+        assert_eq!(got[0], got[3]);
+        assert_eq!(got.iter().map(|hash| vnode(*hash)).collect::<Vec<_>>(), FROZEN_NESTED);
+        let sliced = hashes(&[list.slice(1, 3), both.slice(1, 3)]);
+        assert_eq!(sliced, got[1..]);
+    }
+
+    const FROZEN_NESTED: [u8; 4] = [141, 15, 125, 141];
 
     #[test]
     fn small_integers_spread_over_all_vnodes() {

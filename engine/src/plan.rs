@@ -16,6 +16,7 @@ use crate::operator::top_n::TopNSpec;
 
 pub mod build;
 pub mod explain;
+pub mod guard;
 
 /// What is known about the changes that a node emits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -42,7 +42,7 @@ impl RowStore {
     /// An empty store of rows of this schema.
     ///
     /// # Errors
-    /// `Sql` if a column's type cannot be stored (maps).
+    /// `Sql` if a column's type cannot be stored (unions).
     pub fn new(schema: &Schema) -> Result<Self> {
         let columns = schema.fields().iter().map(|field| Column::new(field)).collect::<Result<_>>()?;
         Ok(Self { schema: Arc::new(schema.clone()), columns, slots: 0, free: Vec::new(), scratch: Vec::new() })

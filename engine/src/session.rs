@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use catalog::{Clock, ObjectId, Snapshot, Version};
@@ -12,13 +12,14 @@ use storage::Warehouse;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::guard::OnError;
 use crate::runtime::commit::transact;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
 use crate::session::define::{Draft, Existing};
 use crate::sql::context::Planner;
 use crate::sql::parse::parse;
-use crate::sql::statement::{Insert, ParsedStatement, Statement};
+use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Statement};
 
 mod adhoc;
 mod define;
@@ -81,6 +82,8 @@ pub struct Engine {
 
 /// What all clones of an engine share.
 pub(crate) struct Inner {
+    /// Itself, for what goes on in the background as long as somebody holds the engine.
+    this: Weak<Inner>,
     options: EngineOptions,
     warehouse: Arc<Warehouse>,
     /// Runs ad-hoc queries, away from everything that streams.
@@ -98,8 +101,13 @@ pub(crate) struct Inner {
 }
 
 /// Settings that SET accepts, with what they mean.
-const SETTINGS: [(&str, &str); 1] =
-    [("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'")];
+const SETTINGS: [(&str, &str); 2] = [
+    ("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'"),
+    (
+        jobs::ON_ERROR,
+        "what the jobs created after it do with a row that an expression cannot be computed for: 'stop', the default, or 'null'",
+    ),
+];
 
 impl Engine {
     /// Opens (or creates) a warehouse. Must be called within a tokio runtime.
@@ -109,20 +117,23 @@ impl Engine {
             return Err(Error::new(ErrorKind::Option, format!("parallelism must be 1 to {}", crate::hash::VNODES)));
         }
         let (changed, tables) = mpsc::unbounded_channel();
-        let inner = Inner {
-            adhoc: adhoc::QueryThreads::new(options.parallelism)?,
+        let adhoc = adhoc::QueryThreads::new(options.parallelism)?;
+        let versions = maintenance::watch_versions(&warehouse).await?;
+        let inner = Arc::new_cyclic(|this| Inner {
+            this: this.clone(),
+            adhoc,
             pipelines: tokio::sync::Mutex::default(),
             metrics: Mutex::default(),
             settings: Mutex::default(),
             runs_file: AtomicBool::new(false),
-            versions: maintenance::watch_versions(&warehouse).await?,
+            versions,
             changed,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), tables),
             owner: owner::of_this_process(options.clock.as_ref()),
             warehouse,
             options,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        });
+        Ok(Self { inner })
     }
 
     /// Splits and parses a text of one or more statements separated by `;`.
@@ -248,8 +259,14 @@ impl Inner {
                     self.resume_orphans().await?;
                 }
                 let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
-                if draft.create_view(self, parsed, view).await? {
-                    self.commit_and_start(&draft).await?;
+                if draft.create_view(self, parsed, view).await?
+                    && let Err(error) = self.commit_and_start(&draft).await
+                {
+                    // A row that its query cannot be computed for: the view never held anything.
+                    if error.kind() == ErrorKind::Data && view.materialized {
+                        self.drop(&view_drop(view), parsed).await?;
+                    }
+                    return Err(error);
                 }
                 done(if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" })
             }
@@ -275,6 +292,11 @@ impl Inner {
             Statement::Set { name, value } => {
                 self.set(name, value)?;
                 done("SET")
+            }
+            Statement::Resume(job) => {
+                self.resume_orphans().await?;
+                self.resume(job).await?;
+                done("RESUME JOB")
             }
             Statement::Flush => {
                 self.resume_orphans().await?;
@@ -322,6 +344,9 @@ impl Inner {
         if name == "commit_interval" && crate::options::parse_duration(value).is_none() {
             return Err(crate::options::bad_value(name, value, "a duration such as '500ms' or '1s'"));
         }
+        if name == jobs::ON_ERROR && OnError::from_setting(value).is_none() {
+            return Err(crate::options::bad_value(name, value, "'stop' or 'null'"));
+        }
         let mut settings = self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         settings.insert(name.into(), value.into());
         Ok(())
@@ -357,4 +382,9 @@ impl Inner {
         let running = pipelines.iter().filter(|p| !matches!(p.phase(), Phase::Failed(_)) && !p.phase().is_over());
         running.flat_map(|p| p.jobs().to_vec()).collect()
     }
+}
+
+/// The statement that undoes a CREATE MATERIALIZED VIEW.
+fn view_drop(view: &CreateView) -> Drop {
+    Drop { kind: DropKind::MaterializedView, names: vec![view.name.clone()], if_exists: true, cascade: false }
 }

@@ -2,6 +2,7 @@
 
 pub mod aggregates;
 pub mod context;
+pub mod exact;
 pub mod functions;
 pub mod parse;
 pub mod statement;

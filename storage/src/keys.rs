@@ -7,11 +7,11 @@ use std::hash::BuildHasher;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType};
-use arrow::row::{RowConverter, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::RowEncoder;
 
 /// Number of a key that is not in the index.
 pub const ABSENT: u32 = u32::MAX;
@@ -21,7 +21,7 @@ enum Keys {
     /// One integer column: the values, in the order of their numbers; the number of NULL.
     Words { words: Vec<i64>, null: Option<u32> },
     /// The bytes of key `i` are `bytes[ends[i - 1]..ends[i]]`.
-    Rows { converter: RowConverter, bytes: Vec<u8>, ends: Vec<usize> },
+    Rows { encoder: RowEncoder, bytes: Vec<u8>, ends: Vec<usize> },
 }
 
 /// See the module's description.
@@ -53,15 +53,14 @@ impl KeyIndex {
                 Keys::Words { words: Vec::new(), null: None }
             }
             _ => {
-                let fields = types.iter().map(|data_type| SortField::new(data_type.clone())).collect();
-                let converter = RowConverter::new(fields).map_err(|error| {
+                let encoder = RowEncoder::new(types).map_err(|error| {
                     Error::new(
                         ErrorKind::Unsupported,
                         "rows with a column of this type cannot be compared; give the table a key",
                     )
                     .because(error)
                 })?;
-                Keys::Rows { converter, bytes: Vec::new(), ends: Vec::new() }
+                Keys::Rows { encoder, bytes: Vec::new(), ends: Vec::new() }
             }
         };
         Ok(Self { keys, table: HashTable::new(), hasher: FixedState::default(), len: 0 })
@@ -118,8 +117,8 @@ impl KeyIndex {
                     numbers.push(number);
                 }
             }
-            Keys::Rows { converter, bytes, ends } => {
-                let rows = converter.convert_columns(columns)?;
+            Keys::Rows { encoder, bytes, ends } => {
+                let rows = encoder.encode(columns)?;
                 for row in &rows {
                     let row = row.as_ref();
                     let hash = hasher.hash_one(row);
@@ -155,8 +154,8 @@ impl KeyIndex {
                 };
                 Ok(values.iter().enumerate().map(find).collect())
             }
-            Keys::Rows { converter, bytes, ends } => {
-                let rows = converter.convert_columns(columns)?;
+            Keys::Rows { encoder, bytes, ends } => {
+                let rows = encoder.encode(columns)?;
                 let find = |row: arrow::row::Row<'_>| {
                     let row = row.as_ref();
                     let same = |number: &u32| key_bytes(bytes, ends, *number) == row;

@@ -1,5 +1,6 @@
 //! Which Arrow types a table can hold, and how columns of the catalog, Arrow fields and Iceberg fields correspond.
 
+mod comparable;
 mod iceberg;
 mod text;
 
@@ -12,6 +13,7 @@ use catalog::{Column, Object};
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use self::comparable::{RowEncoder, comparable, comparable_type, from_comparable, one_zero};
 pub use self::iceberg::{iceberg_schema, with_field_ids};
 pub use self::text::{from_json, to_json};
 

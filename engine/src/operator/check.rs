@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use arrow::row::{RowConverter, SortField};
+use storage::types::RowEncoder;
 
 use crate::change::Changes;
 use crate::error::{Error, Result};
@@ -67,15 +67,15 @@ impl<O: Operator> Checked<O> {
         if rows > LARGE || out.iter().all(|changes| (0..changes.len()).all(|row| changes.weight(row) == 1)) {
             return Ok(());
         }
-        let fields = self.info.schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        let Ok(converter) = RowConverter::new(fields) else { return Ok(()) };
+        let types = self.info.schema.fields().iter().map(|field| field.data_type());
+        let Ok(encoder) = RowEncoder::new(types) else { return Ok(()) };
         let mut seen = HashSet::with_capacity(rows);
         for changes in out {
             if changes.rows().num_columns() == 0 {
                 self.require(rows <= 1, "it emitted the row without columns twice in one epoch")?;
                 continue;
             }
-            let encoded = converter.convert_columns(changes.rows().columns())?;
+            let encoded = encoder.encode(changes.rows().columns())?;
             for (index, row) in encoded.iter().enumerate() {
                 if !seen.insert(row.owned()) {
                     let row = changes.rows().slice(index, 1);

@@ -10,6 +10,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType, Field};
 use arrow::row::{RowConverter, SortField};
+use storage::types::{comparable, comparable_type, from_comparable};
 
 use super::NO_SLOT;
 use super::bytes::ByteColumn;
@@ -89,7 +90,7 @@ enum Data {
     Encoded(Box<Encoded>),
 }
 
-/// Values of any other type, as bytes in Arrow's row format.
+/// Values of any other type, as bytes in Arrow's row format (maps as lists of entries).
 #[derive(Debug)]
 struct Encoded {
     converter: RowConverter,
@@ -99,7 +100,7 @@ struct Encoded {
 
 impl Encoded {
     fn new(field: &Field) -> Result<Self> {
-        let sort = SortField::new(field.data_type().clone());
+        let sort = SortField::new(comparable_type(field.data_type()));
         let refuse = || {
             Error::sql(format!("a column of type {} cannot be kept in state", field.data_type()))
                 .with("column", field.name())
@@ -109,7 +110,7 @@ impl Encoded {
             return Err(refuse());
         }
         let converter = RowConverter::new(vec![sort]).map_err(|error| refuse().because(error))?;
-        let null = converter.convert_columns(&[new_null_array(field.data_type(), 1)])?;
+        let null = converter.convert_columns(&[comparable(&new_null_array(field.data_type(), 1))?])?;
         let null = null.row(0).as_ref().to_vec();
         Ok(Self { converter, bytes: ByteColumn::default(), null })
     }
@@ -119,7 +120,10 @@ impl Encoded {
         let value = |slot: &u32| if *slot == NO_SLOT { self.null.as_slice() } else { self.bytes.get(*slot) };
         let arrays = self.converter.convert_rows(slots.iter().map(|slot| parser.parse(value(slot))))?;
         let array = arrays.into_iter().next().ok_or_else(|| Error::internal("no column out of encoded rows"))?;
-        if array.data_type() == data_type { Ok(array) } else { Ok(arrow::compute::cast(&array, data_type)?) }
+        if array.data_type() == &comparable_type(data_type) {
+            return Ok(from_comparable(&array, data_type)?);
+        }
+        Ok(arrow::compute::cast(&array, data_type)?)
     }
 }
 
@@ -223,7 +227,7 @@ impl Column {
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         let seen = match &self.data {
             Data::Encoded(own) if *array.data_type() == self.data_type => {
-                Some(Values::Encoded(own.converter.convert_columns(std::slice::from_ref(array))?))
+                Some(Values::Encoded(own.converter.convert_columns(&[comparable(array)?])?))
             }
             _ => values(array, self.shape),
         };

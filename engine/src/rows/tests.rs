@@ -3,16 +3,44 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray,
-    TimestampMillisecondArray, UInt8Array, UInt32Array,
+    Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int32Builder,
+    Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray, ListArray, ListBuilder, MapBuilder, NullArray,
+    RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray, TimestampMillisecondArray, UInt8Array,
+    UInt32Array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use proptest::prelude::*;
 
 use super::*;
 use crate::hash::hash_columns;
+
+/// Structs with a list of strings in them.
+fn pairs(seeds: &[u8]) -> ArrayRef {
+    let whole: ArrayRef = Arc::new(seeds.iter().map(|s| (s % 5 != 0).then_some(i64::from(*s))).collect::<Int64Array>());
+    let mut texts = ListBuilder::new(StringBuilder::new());
+    for seed in seeds {
+        texts.append_value((0..seed % 3).map(|i| Some(format!("{seed}.{i}"))));
+    }
+    let texts: ArrayRef = Arc::new(texts.finish());
+    let fields = [("n", &whole), ("l", &texts)].map(|(name, a)| Field::new(name, a.data_type().clone(), true));
+    let nulls = NullBuffer::from_iter(seeds.iter().map(|s| !s.is_multiple_of(7)));
+    Arc::new(StructArray::new(fields.to_vec().into(), vec![whole, texts], Some(nulls)))
+}
+
+/// Maps of integers by strings.
+fn maps(seeds: &[u8]) -> ArrayRef {
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+    for seed in seeds {
+        for entry in 0..seed % 4 {
+            maps.keys().append_value(format!("k{entry}"));
+            maps.values().append_option((entry != 2).then_some(i32::from(*seed)));
+        }
+        maps.append(!seed.is_multiple_of(7)).unwrap();
+    }
+    Arc::new(maps.finish())
+}
 
 /// A batch of many types, a function of the seeds; equal seeds give equal rows.
 fn sample(seeds: &[u8]) -> RecordBatch {
@@ -70,6 +98,8 @@ fn sample(seeds: &[u8]) -> RecordBatch {
                     .slice(0, seeds.len()),
             ),
         ),
+        ("struct", pairs(seeds)),
+        ("map", maps(seeds)),
         ("null", Arc::new(NullArray::new(seeds.len()))),
     ];
     let fields: Vec<Field> = columns.iter().map(|(name, a)| Field::new(*name, a.data_type().clone(), true)).collect();

@@ -45,6 +45,9 @@ pub struct Payload {
     pub state: Vec<StateFile>,
     /// Malformed rows skipped since the job's creation.
     pub skipped: u64,
+    /// Values that became NULL because they could not be computed, since the job's creation.
+    #[serde(default)]
+    pub failed: u64,
 }
 
 impl Payload {
@@ -56,7 +59,7 @@ impl Payload {
         state: Vec<StateFile>,
         skipped: u64,
     ) -> Self {
-        Self { format: FORMAT, fingerprint, timestamp_ms, positions, state, skipped }
+        Self { format: FORMAT, fingerprint, timestamp_ms, positions, state, skipped, failed: 0 }
     }
 
     /// Reads a checkpoint of `job`; positions that were live are resolved to the checkpoint's own version.

@@ -43,6 +43,7 @@ struct Fold {
 struct JobFiles {
     state: Vec<StateFile>,
     skipped: u64,
+    failed: u64,
     fold: Option<Fold>,
     key_lengths: BTreeMap<(u32, u32), usize>,
 }
@@ -72,6 +73,7 @@ impl Committer {
             .map(|(job, payload)| JobFiles {
                 state: payload.as_ref().map(|p| p.state.clone()).unwrap_or_default(),
                 skipped: payload.as_ref().map_or(0, |p| p.skipped),
+                failed: payload.as_ref().map_or(0, |p| p.failed),
                 fold: None,
                 key_lengths: infos
                     .iter()
@@ -203,7 +205,9 @@ impl Committer {
             }
         }
         let files = state.iter().map(|file| file.path.clone()).collect();
-        let payload = Payload::new(planned.fingerprint.clone(), epoch.timestamp_ms, positions, state.to_vec(), rows);
+        let mut payload =
+            Payload::new(planned.fingerprint.clone(), epoch.timestamp_ms, positions, state.to_vec(), rows);
+        payload.failed = self.jobs[job].failed + planned.failures.count();
         let payload = payload.to_json()?;
         Ok(Action::Checkpoint { job: planned.job.id, epoch: epoch.number, payload, files })
     }

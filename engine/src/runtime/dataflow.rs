@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use catalog::{Job, Object, ObjectId};
 
 use crate::error::{Error, Result};
+use crate::plan::guard::Failures;
 use crate::plan::{Distribution, IncrementalPlan, Kind, Route};
 use crate::runtime::checkpoint::Positions;
 use crate::sink::SinkFactory;
@@ -61,6 +62,8 @@ pub struct PlannedJob {
     pub positions: Positions,
     /// Identifies the plan: state can only be restored into the plan that wrote it.
     pub fingerprint: String,
+    /// Values of its expressions that became NULL because they could not be computed.
+    pub failures: Failures,
 }
 
 /// What a node does in a slot.

@@ -13,7 +13,7 @@ use storage::Warehouse;
 use storage::scan::changes_since;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::change::Changes;
+use crate::change::{Changes, consolidate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::coordinator::Event;
 use crate::runtime::dataflow::NodeId;
@@ -128,11 +128,21 @@ pub async fn run(
             None => backfill(&warehouse, &start, group, &stage, &events).await?,
             Some(from) => {
                 let mut versions = changes(&warehouse, &start, group.table, from)?;
-                while let Some(version) = versions.next().await {
-                    let (_, changes) = version?;
-                    stage.room().await;
-                    stage.push(vec![(&group.nodes, changes)], None);
-                    let _ = events.send(Event::InputReady);
+                let mut pending: Vec<Changes> = Vec::new();
+                loop {
+                    let version = versions.next().await.transpose()?;
+                    let ended = version.is_none();
+                    pending.extend(version.into_iter().flat_map(|(_, changes)| changes));
+                    if !pending.is_empty()
+                        && (ended || pending.iter().map(Changes::len).sum::<usize>() >= MAX_STAGED_ROWS)
+                    {
+                        stage.room().await;
+                        stage.push(vec![(&group.nodes, vec![settled(std::mem::take(&mut pending))?])], None);
+                        let _ = events.send(Event::InputReady);
+                    }
+                    if ended {
+                        break;
+                    }
                 }
             }
         }
@@ -168,6 +178,15 @@ pub async fn run(
         if any {
             let _ = events.send(Event::InputReady);
         }
+    }
+}
+
+/// What is left of many versions' changes: a row that came and went in between is never seen. So a job that stopped at a row
+/// that it could not compute goes on once that row is gone.
+fn settled(changes: Vec<Changes>) -> Result<Changes> {
+    match changes.first().map(|first| first.rows().schema()) {
+        Some(schema) => consolidate(&schema, &changes),
+        None => Err(Error::internal("changes of no version")),
     }
 }
 

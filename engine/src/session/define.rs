@@ -8,8 +8,9 @@ use storage::types::{columns, storable_schema};
 
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
-use crate::sql::context::{BASE_DIR, Mode, Planner, fit_to_table, name_columns, relations, rename, stored_schema};
-use crate::sql::statement::{CreateTable, CreateView, Drop, DropKind, Insert, ParsedStatement};
+use crate::sql::context::{BASE_DIR, Mode, Planner, fit_to_table, name_inserted, relations, rename, stored_schema};
+use crate::sql::statement::{ColumnDefinition, CreateTable, CreateView, Drop, DropKind, Insert, ParsedStatement};
+use crate::sql::types::sql_name;
 
 /// What to do with a definition that exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,17 @@ impl Draft {
             )
             .at(Some(parsed.position))
             .hint("add 'connector' = '...', or leave out WITH (...)"));
+        }
+        let nested =
+            |column: &&ColumnDefinition| column.data_type.is_nested() && table.primary_key.contains(&column.name);
+        if let Some(column) = table.columns.iter().find(nested) {
+            let found = sql_name(&column.data_type);
+            return Err(Error::sql(format!(
+                "the column {} of type {found} cannot be part of a PRIMARY KEY",
+                column.name
+            ))
+            .at(Some(parsed.position))
+            .hint("use columns of plain types"));
         }
         let fields: Vec<_> = table
             .columns
@@ -385,7 +397,8 @@ impl Inner {
                 .at(position)
                 .hint("insert into the tables that it reads"));
         }
-        let mut planned = planner.query(&name_columns(&insert.query), Mode::Continuous).await?;
+        let mut planned =
+            planner.query(&name_inserted(&insert.query, &table, &insert.columns)?, Mode::Continuous).await?;
         planned.logical = fit_to_table(planned.logical, &table, &insert.columns)?;
         let schema = storage::types::arrow_schema(&table)?;
         let plan = planner.incremental(&planned, &schema)?;

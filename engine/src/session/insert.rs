@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::row::{RowConverter, SortField};
 use catalog::{Action, Object, ObjectKind, Requirement};
 use datafusion::common::JoinType;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use storage::segment::write_segment;
-use storage::types::arrow_schema;
+use storage::types::{RowEncoder, arrow_schema};
 
 use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +18,7 @@ use crate::runtime::commit::transact;
 use crate::runtime::dataflow::{Target, key_columns};
 use crate::session::Inner;
 use crate::session::define::writer_of;
-use crate::sql::context::{Mode, Planner, fit_to_table, memory_scan, name_columns, relations};
+use crate::sql::context::{Mode, Planner, fit_to_table, memory_scan, name_inserted, relations};
 use crate::sql::statement::Insert;
 
 /// How often an INSERT starts again because another one changed the same keyed table meanwhile.
@@ -65,7 +64,7 @@ impl Inner {
             return Err(Error::sql(format!("{} is a view and cannot be written", table.name))
                 .hint("insert into the tables that it reads"));
         }
-        let planned = planner.query(&name_columns(&insert.query), Mode::Batch).await?;
+        let planned = planner.query(&name_inserted(&insert.query, &table, &insert.columns)?, Mode::Batch).await?;
         let logical = fit_to_table(planned.logical, &table, &insert.columns)?;
         let batches = self.collect(planned.state, logical).await?;
         let schema = crate::plan::build::internal_schema(arrow_schema(&table)?.as_ref());
@@ -134,8 +133,7 @@ fn refuse_nulls(table: &Object, rows: &RecordBatch) -> Result<()> {
 /// The last row of each key.
 fn last_per_key(rows: &RecordBatch, key: &[usize]) -> Result<RecordBatch> {
     let columns: Vec<_> = key.iter().map(|k| rows.column(*k).clone()).collect();
-    let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
-    let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+    let keys = RowEncoder::new(columns.iter().map(|c| c.data_type()))?.encode(&columns)?;
     let mut seen = HashSet::new();
     let mut keep: Vec<bool> = (0..rows.num_rows()).rev().map(|row| seen.insert(keys.row(row))).collect();
     keep.reverse();

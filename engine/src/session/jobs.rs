@@ -1,7 +1,7 @@
 //! Which jobs this process runs: takes their leases, plans them, groups them into pipelines, starts and stops these.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use catalog::{Action, Job, JobStatus, Lease, ObjectId, Snapshot};
@@ -9,6 +9,7 @@ use catalog::{Action, Job, JobStatus, Lease, ObjectId, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::mix_bytes;
 use crate::plan::explain::explain;
+use crate::plan::guard::{Failures, OnError, guard};
 use crate::runtime::checkpoint::{Payload, Positions};
 use crate::runtime::commit::transact;
 use crate::runtime::dataflow::{Dataflow, Part, PlannedJob};
@@ -16,6 +17,9 @@ use crate::runtime::pipeline::{LEASE_TTL_MS, Pipeline, Setup};
 use crate::session::{Inner, owner};
 use crate::sql::context::{Mode, Planner, rename};
 use crate::sql::statement::Statement;
+
+/// The setting that says what happens to rows that an expression fails on.
+pub const ON_ERROR: &str = "job.on-error";
 
 /// The lease that allows to run a job.
 pub fn lease_name(job: ObjectId) -> String {
@@ -45,7 +49,9 @@ impl Inner {
             };
             let Some(place) = pipelines.iter().position(shares) else { break };
             let pipeline = pipelines.remove(place);
-            wanted.extend(pipeline.jobs().iter().filter(|id| snapshot.jobs.contains_key(id)));
+            // One that has failed stays so until somebody asks for it.
+            let goes_on = |id: &&ObjectId| snapshot.jobs.get(id).is_some_and(|job| job.status != JobStatus::Failed);
+            wanted.extend(pipeline.jobs().iter().filter(goes_on));
             stopped.push(pipeline);
         }
         for pipeline in stopped {
@@ -86,6 +92,7 @@ impl Inner {
             pipelines.push(pipeline.clone());
             let mut metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             metrics.push((pipeline.clone(), pipeline.metrics().clone()));
+            tokio::spawn(go_on_without(pipeline.clone(), self.this.clone()));
             new.push(pipeline);
         }
         Ok(new)
@@ -170,7 +177,7 @@ impl Inner {
 
     async fn plan_job(&self, planner: &Planner, job: &Arc<Job>) -> Result<PlannedJob> {
         let statement = crate::sql::parse::parse(&job.sql)?.into_iter().next().map(|parsed| parsed.statement);
-        let parts = match statement {
+        let mut parts = match statement {
             Some(Statement::CreateView(view)) => {
                 let object = planner.object(&view.name, None)?;
                 let mut planned = planner.query(&view.query, Mode::Continuous).await?;
@@ -194,13 +201,19 @@ impl Inner {
             None => Positions::default(),
         };
         let fingerprint = parts.iter().fold(0, |hash, part| mix_bytes(hash, explain(&part.plan).as_bytes()));
-        Ok(PlannedJob { job: job.clone(), parts, positions, fingerprint: format!("{fingerprint:016x}") })
+        let failures = Failures::default();
+        let on_error = job.settings.get(ON_ERROR).and_then(|value| OnError::from_setting(value)).unwrap_or_default();
+        parts.iter_mut().for_each(|part| guard(&mut part.plan, on_error, &failures));
+        let fingerprint = format!("{fingerprint:016x}");
+        Ok(PlannedJob { job: job.clone(), parts, positions, fingerprint, failures })
     }
 
     /// Takes up jobs that should run and that nobody runs.
     pub async fn resume_orphans(&self) -> Result<()> {
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
-        let local: BTreeSet<_> = self.pipelines.lock().await.iter().flat_map(|p| p.jobs().to_vec()).collect();
+        let pipelines = self.pipelines.lock().await.clone();
+        let alive = pipelines.iter().filter(|pipeline| !pipeline.phase().is_over());
+        let local: BTreeSet<_> = alive.flat_map(|pipeline| pipeline.jobs().to_vec()).collect();
         let now = self.warehouse.clock().now_ms();
         let mut orphans = Vec::new();
         for job in snapshot.jobs.values() {
@@ -221,6 +234,20 @@ impl Inner {
                 tracing::warn!(%error, "jobs that nobody runs could not be resumed");
                 Ok(())
             }
+        }
+    }
+
+    /// `RESUME JOB name`: a job that has failed goes on from its last checkpoint.
+    pub async fn resume(&self, name: &str) -> Result<()> {
+        let snapshot = self.snapshot().await?;
+        let Some(job) = snapshot.job(name) else {
+            return Err(Error::sql(format!("there is no job named {name}")).hint("SHOW JOBS lists them"));
+        };
+        match job.status {
+            JobStatus::Finished => {
+                Err(Error::sql(format!("the job {name} has ended: its inputs are read to their end")))
+            }
+            _ => self.start_jobs(&[job.id]).await,
         }
     }
 
@@ -253,6 +280,21 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// When one job of a pipeline fails all of them stop; the others are started again without it.
+fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future::BoxFuture<'static, ()> {
+    Box::pin(async move {
+        if pipeline.over().await.is_ok() || pipeline.jobs().len() == 1 {
+            return;
+        }
+        drop(pipeline);
+        if let Some(inner) = inner.upgrade()
+            && let Err(error) = inner.resume_orphans().await
+        {
+            tracing::warn!(%error, "the other jobs of a failed pipeline could not be resumed");
+        }
+    })
 }
 
 /// Objects that a job reads or writes.

@@ -88,11 +88,13 @@ impl Inner {
                 runner,
                 job.checkpoint.as_ref().map(|c| c.epoch.to_string()),
                 job.checkpoint.as_ref().map(|c| c.version.to_string()),
-                payload.map(|p| p.skipped.to_string()),
+                payload.as_ref().map(|p| p.skipped.to_string()),
+                payload.map(|p| p.failed.to_string()),
                 job.error.clone(),
             ]);
         }
-        let columns = ["name", "kind", "status", "runner", "epoch", "version", "skipped_rows", "error"];
+        let columns =
+            ["name", "kind", "status", "runner", "epoch", "version", "skipped_rows", "failed_values", "error"];
         table(&columns, sorted(lines.into_iter()))
     }
 

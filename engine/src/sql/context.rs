@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use catalog::{Object, ObjectKind, Snapshot};
 use datafusion::catalog::Session;
@@ -29,7 +29,11 @@ use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
 use crate::source::batch::SourceTable;
+use crate::sql::exact::ExactExpressions;
+use crate::sql::functions::cast::castable;
+use crate::sql::parse::{digits, parse_type};
 use crate::sql::statement::Statement;
+use crate::sql::types::{QueryTypes, sql_name};
 use crate::sql::{aggregates, functions};
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
@@ -145,8 +149,14 @@ impl Planner {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         let exact = aggregates::ExactAggregates { batch: mode == Mode::Batch };
-        let mut builder =
-            SessionStateBuilder::new().with_config(config).with_default_features().with_analyzer_rule(Arc::new(exact));
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_type_planner(Arc::new(QueryTypes))
+            .with_analyzer_rule(Arc::new(exact))
+            .with_analyzer_rule(Arc::new(ExactExpressions));
+        // Before the planners that take any operator.
+        builder.expr_planners().get_or_insert_default().insert(0, Arc::new(functions::planner::Operators));
         if mode == Mode::Continuous {
             // Two aggregates in place of one DISTINCT would only keep more state.
             let rules = datafusion::optimizer::Optimizer::new().rules;
@@ -291,7 +301,7 @@ fn name_subqueries(mut query: ast::Query) -> ast::Query {
 
 /// Gives every column of a query's SELECT list a name of its own. For INSERT, where only the place of a column counts:
 /// two columns of the same text, such as two NULLs, must not be taken for one.
-pub fn name_columns(query: &ast::Query) -> ast::Query {
+fn name_columns(query: &ast::Query) -> ast::Query {
     let mut query = query.clone();
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         for (place, item) in select.projection.iter_mut().enumerate() {
@@ -302,6 +312,35 @@ pub fn name_columns(query: &ast::Query) -> ast::Query {
         }
     }
     query
+}
+
+/// The query of an INSERT with names of their own for its columns, and with literals in VALUES cast to the types of their
+/// columns where they would lose something: an empty array or a NULL within a struct has no type of its own, a number with a point
+/// becomes a DOUBLE.
+pub fn name_inserted(query: &ast::Query, table: &Object, columns: &[String]) -> Result<ast::Query> {
+    let mut query = name_columns(query);
+    let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
+    let schema = arrow_schema(table)?;
+    for (place, field) in schema.fields().iter().enumerate() {
+        let place = if columns.is_empty() { Some(place) } else { columns.iter().position(|c| c == field.name()) };
+        let decimal = matches!(field.data_type(), DataType::Decimal128(..));
+        let Some(place) = place.filter(|_| decimal || field.data_type().is_nested()) else { continue };
+        let data_type = parse_type(&sql_name(field.data_type()))?;
+        for row in &mut values.rows {
+            if let Some(value) = row.get_mut(place) {
+                match digits(value) {
+                    Some(digits) if decimal => *value = digits,
+                    _ if decimal => continue,
+                    _ => {}
+                }
+                let null = ast::Expr::value(ast::Value::Null);
+                let expr = Box::new(std::mem::replace(value, null));
+                let (kind, data_type) = (ast::CastKind::Cast, data_type.clone());
+                *value = ast::Expr::Cast { kind, expr, data_type, array: false, format: None };
+            }
+        }
+    }
+    Ok(query)
 }
 
 /// Gives a plan's columns other names; with too few or too many names it is an error.
@@ -360,7 +399,7 @@ pub fn fit_to_table(plan: LogicalPlan, table: &Object, columns: &[String]) -> Re
             };
             if let Some(place) = place {
                 let from = plan.schema().field(place).data_type();
-                if !arrow::compute::can_cast_types(from, field.data_type()) {
+                if !castable(from, field.data_type()) {
                     return Err(Error::sql(format!(
                         "a value of type {} does not fit the column {} of type {}",
                         crate::sql::types::sql_name(from),

@@ -1,4 +1,5 @@
-//! Scalar functions that the field's queries need and DataFusion does not have, and the two behind window table functions.
+//! Scalar functions that the field's queries need and DataFusion does not have or means otherwise, and the two behind window
+//! table functions.
 //!
 //! | function | result |
 //! | --- | --- |
@@ -10,8 +11,16 @@
 //! | `regexp_extract(text, pattern [, group])` | a group of the first match; 0, the default, is all of it |
 //! | `count_char(text, character)` | how often the character occurs, BIGINT |
 //!
+//! The tables of the others are in `calendar`, `pattern`, `json`; `arithmetic`, `cast` and `planner` are what operators become.
 //! All are immutable, and NULL if an argument is NULL (`frazil_hop_starts`: the empty list).
 
+pub mod arithmetic;
+mod calendar;
+pub mod cast;
+mod interval;
+mod json;
+mod pattern;
+pub mod planner;
 mod text;
 mod time;
 mod window;
@@ -21,18 +30,21 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::{Result, exec_datafusion_err, plan_err};
 use datafusion::execution::registry::FunctionRegistry;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 
-/// Registers all functions of this module, replacing DataFusion's of the same name (`date_format`).
+/// Registers all functions of this module, replacing DataFusion's of the same name (`date_format`, `to_char`, `to_date`,
+/// `to_timestamp`), and those of JSON.
 ///
 /// # Errors
 /// A registry that takes no functions.
 pub fn register(registry: &mut dyn FunctionRegistry) -> crate::Result<()> {
+    json::register(registry)?;
+    registry.register_function_rewrite(Arc::new(planner::SignedCounts))?;
     for function in functions() {
         registry.register_udf(function)?;
     }
@@ -41,7 +53,14 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> crate::Result<()> {
 
 /// All functions of this module.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
-    let all = [window::functions(), time::functions(), text::functions()];
+    let all = [
+        window::functions(),
+        time::functions(),
+        calendar::functions(),
+        interval::functions(),
+        text::functions(),
+        json::functions(),
+    ];
     all.into_iter().flatten().map(|function| Arc::new(ScalarUDF::new_from_impl(function))).collect()
 }
 
@@ -56,14 +75,30 @@ enum Argument {
     Integer,
     /// Text -> Utf8View.
     Text,
+    /// Any number -> Float64.
+    Number,
+    /// TRUE and FALSE -> Boolean.
+    Boolean,
+    /// INTERVAL -> Interval(MonthDayNano).
+    Interval,
+    /// DATE -> Date32.
+    Date,
+    /// Numbers -> Float64, text -> Utf8View, TIMESTAMP and DATE -> Timestamp(us).
+    Instant,
 }
 
 impl Argument {
-    fn data_type(self) -> DataType {
+    fn data_type(self, given: &DataType) -> DataType {
         match self {
-            Self::Time | Self::TimeOrText => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Instant if given.is_string() => DataType::Utf8View,
+            Self::Instant if given.is_numeric() => DataType::Float64,
+            Self::Time | Self::TimeOrText | Self::Instant => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::Integer => DataType::Int64,
             Self::Text => DataType::Utf8View,
+            Self::Number => DataType::Float64,
+            Self::Boolean => DataType::Boolean,
+            Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            Self::Date => DataType::Date32,
         }
     }
 
@@ -73,6 +108,11 @@ impl Argument {
             Self::TimeOrText => "TIMESTAMP or VARCHAR",
             Self::Integer => "BIGINT",
             Self::Text => "VARCHAR",
+            Self::Number => "DOUBLE",
+            Self::Boolean => "BOOLEAN",
+            Self::Instant => "TIMESTAMP, VARCHAR or seconds",
+            Self::Interval => "INTERVAL",
+            Self::Date => "DATE",
         }
     }
 
@@ -84,6 +124,11 @@ impl Argument {
             Self::TimeOrText => time || text,
             Self::Integer => data_type.is_integer(),
             Self::Text => text,
+            Self::Number => data_type.is_numeric(),
+            Self::Boolean => *data_type == DataType::Boolean,
+            Self::Interval => matches!(data_type, DataType::Interval(_)),
+            Self::Date => *data_type == DataType::Date32,
+            Self::Instant => time || text || data_type.is_numeric(),
         };
         fits || data_type.is_null()
     }
@@ -155,7 +200,7 @@ impl ScalarUDFImpl for Function {
             let found: Vec<String> = arg_types.iter().map(super::types::sql_name).collect();
             return plan_err!("{}({}) is called with ({})", self.name, expected.join(", "), found.join(", "));
         }
-        Ok(self.arguments.iter().take(arg_types.len()).map(|argument| argument.data_type()).collect())
+        Ok(self.arguments.iter().zip(arg_types).map(|(argument, given)| argument.data_type(given)).collect())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -10,22 +10,25 @@
 
 mod create_table;
 mod cursor;
+mod data_type;
 mod dialect;
 mod prepare;
 mod refuse;
+mod rewrite;
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use self::cursor::Cursor;
 pub use self::cursor::quoted;
+pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Show, Statement};
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 14] = [
+const STATEMENTS: [&str; 15] = [
     "select", "values", "with", "create", "drop", "insert", "execute", "begin", "explain", "show", "describe", "desc",
-    "set", "flush",
+    "set", "flush", "resume",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
@@ -50,6 +53,11 @@ pub(super) fn generated_query(text: &str, span: Span) -> Result<ast::Query> {
     Cursor::generated(text, span)?.sql(|parser| parser.parse_query()).map(|query| *query)
 }
 
+/// Parses a type as `sql_name` writes it.
+pub(super) fn parse_type(text: &str) -> Result<ast::DataType> {
+    Cursor::new(text)?.sql(data_type::parse)
+}
+
 type Parsed = (Statement, String);
 
 fn statement(cursor: &mut Cursor) -> Result<Parsed> {
@@ -69,6 +77,7 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "show" => show(cursor),
         "describe" | "desc" => describe(cursor),
         "set" => set(cursor),
+        "resume" => resume(cursor),
         "flush" => {
             cursor.advance();
             Ok((Statement::Flush, "FLUSH".to_owned()))
@@ -370,6 +379,17 @@ fn set(cursor: &mut Cursor) -> Result<Parsed> {
     }
     let text = format!("SET {} = {}", setting_text(&name), cursor::literal(&value));
     Ok((Statement::Set { name, value }, text))
+}
+
+fn resume(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "RESUME JOB name";
+    cursor.expect("resume", EXAMPLE)?;
+    if !cursor.accept("job") && !cursor.accept("materialized view") {
+        return Err(cursor.unexpected("JOB", EXAMPLE));
+    }
+    let name = cursor.name("the job's name")?;
+    let text = format!("RESUME JOB {}", quoted(&name));
+    Ok((Statement::Resume(name), text))
 }
 
 /// The name of a setting, in lower case: words with dots between, or a string. PostgreSQL's two names of several words become one.

@@ -54,6 +54,8 @@ pub enum Statement {
     },
     /// `FLUSH`.
     Flush,
+    /// `RESUME JOB`: a failed job goes on.
+    Resume(String),
 }
 
 /// `CREATE TABLE`.

@@ -3,42 +3,74 @@
 //! | SQL | Arrow |
 //! | --- | --- |
 //! | BOOLEAN | Boolean |
-//! | TINYINT, SMALLINT, INT | Int32: Iceberg has no smaller integer |
+//! | TINYINT, SMALLINT, INT | Int32: Iceberg has no smaller integer. A cast within a query checks the smaller range |
 //! | BIGINT | Int64 |
 //! | REAL, FLOAT(1..24) | Float32 |
 //! | DOUBLE PRECISION, FLOAT, FLOAT(25..53) | Float64, as in PostgreSQL |
 //! | DECIMAL(p, s), NUMERIC | Decimal128; p alone: s = 0; neither: (38, 10) |
-//! | VARCHAR(n), CHAR(n), TEXT, STRING | Utf8View; the length is not enforced |
+//! | VARCHAR(n), CHAR(n), TEXT, STRING | Utf8View; a column's length is not enforced, a cast cuts |
+//! | JSON, JSONB | Utf8View that holds JSON; not checked |
+//! | UUID | Utf8View in the canonical form of 36 characters; only a cast checks it |
 //! | BYTEA, BYTES, BINARY(n), VARBINARY(n) | BinaryView; the length is not enforced |
 //! | DATE | Date32 |
 //! | TIME(0..6) | Time64 in microseconds |
-//! | TIMESTAMP(0..6) | Timestamp in microseconds; the precision only says how much the user cares |
+//! | TIMESTAMP(0..6) | Timestamp in microseconds; the precision of a column only says how much the user cares, a cast cuts |
 //! | TIMESTAMP WITH TIME ZONE, TIMESTAMPTZ, TIMESTAMP_LTZ | Timestamp in microseconds, UTC |
-//! | type[], `ARRAY<type>` | List |
+//! | INTERVAL | Interval(MonthDayNano), in queries only |
+//! | type[], `ARRAY<type>`, type ARRAY | List |
+//! | `STRUCT<a type, ...>`, ROW(a type, ...) | Struct |
+//! | `MAP<key, value>` | Map; keys are never NULL |
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, ExactNumberInfo, StructField, TimezoneInfo};
 
 use crate::error::{Error, Result};
+use crate::sql::parse::quoted;
 
 /// The zone of every TIMESTAMP WITH TIME ZONE.
 const UTC: &str = "+00:00";
 /// Precision and scale of DECIMAL without either.
 const DECIMAL: (u8, i8) = (38, 10);
 
+/// Where a type is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In CREATE TABLE: it must be storable.
+    Column,
+    /// In a CAST or before a literal: small integers have their own range, and a precision of TIMESTAMP cuts.
+    Query,
+}
+
 /// The Arrow type of a column declared with a SQL type.
 ///
 /// # Errors
 /// Types that cannot be stored; without position, which the caller knows.
 pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
+    convert(sql, Place::Column)
+}
+
+/// Reads the types of queries for DataFusion's planner, so that they mean what they mean in CREATE TABLE.
+#[derive(Debug)]
+pub struct QueryTypes;
+
+impl TypePlanner for QueryTypes {
+    fn plan_type(&self, sql: &ast::DataType) -> datafusion::error::Result<Option<DataType>> {
+        convert(sql, Place::Query).map(Some).map_err(|error| DataFusionError::Plan(error.to_string()))
+    }
+}
+
+fn convert(sql: &ast::DataType, place: Place) -> Result<DataType> {
     use ast::DataType as S;
     Ok(match sql {
         S::Boolean | S::Bool => DataType::Boolean,
-        S::TinyInt(_) | S::SmallInt(_) | S::Int2(_) | S::Int(_) | S::Integer(_) | S::Int4(_) | S::Int32 => {
-            DataType::Int32
-        }
+        S::TinyInt(_) if place == Place::Query => DataType::Int8,
+        S::SmallInt(_) | S::Int2(_) | S::Int16 if place == Place::Query => DataType::Int16,
+        S::TinyInt(_) | S::SmallInt(_) | S::Int2(_) | S::Int16 => DataType::Int32,
+        S::MediumInt(_) | S::Int(_) | S::Integer(_) | S::Int4(_) | S::Int32 => DataType::Int32,
         S::BigInt(_) | S::Int8(_) | S::Int64 => DataType::Int64,
         S::Real | S::Float4 | S::Float32 => DataType::Float32,
         S::Float(info) => float(info)?,
@@ -46,6 +78,7 @@ pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
         S::Decimal(info) | S::Numeric(info) | S::Dec(info) => decimal(info)?,
         S::Varchar(_) | S::Nvarchar(_) | S::CharacterVarying(_) | S::CharVarying(_) => DataType::Utf8View,
         S::Char(_) | S::Character(_) | S::Text | S::String(_) => DataType::Utf8View,
+        S::JSON | S::JSONB | S::Uuid => DataType::Utf8View,
         S::Bytea | S::Bytes(_) | S::Binary(_) | S::Varbinary(_) => DataType::BinaryView,
         S::Date | S::Date32 => DataType::Date32,
         S::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -53,24 +86,43 @@ pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
             DataType::Time64(TimeUnit::Microsecond)
         }
         S::Timestamp(precision, zone) => {
-            microseconds("TIMESTAMP", *precision)?;
-            timestamp(matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz))
+            timestamp(place, *precision, matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz))?
         }
-        S::TimestampNtz(precision) | S::Datetime(precision) => {
-            microseconds("TIMESTAMP", *precision)?;
-            timestamp(false)
+        S::TimestampNtz(precision) | S::Datetime(precision) => timestamp(place, *precision, false)?,
+        S::Custom(name, modifiers) if name.to_string() == "timestamp_ltz" => {
+            let precision = modifiers.first().and_then(|modifier| modifier.parse().ok());
+            timestamp(place, precision, true)?
+        }
+        S::Interval { fields: None, precision: None } if place == Place::Query => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
         }
         S::Array(
             ArrayElemTypeDef::AngleBracket(item)
             | ArrayElemTypeDef::SquareBracket(item, _)
             | ArrayElemTypeDef::Parenthesis(item),
-        ) => DataType::List(Arc::new(Field::new_list_field(arrow_type(item)?, true))),
-        S::Custom(name, modifiers) if is_local_timestamp(name) => {
-            microseconds("TIMESTAMP_LTZ", precision_of(modifiers))?;
-            timestamp(true)
+        ) => DataType::List(Arc::new(Field::new_list_field(convert(item, place)?, true))),
+        S::Struct(fields, _) => DataType::Struct(struct_fields(fields, place)?),
+        S::Map(key, value) => {
+            let key = Field::new("key", convert(key, place)?, false);
+            let value = Field::new("value", convert(value, place)?, true);
+            DataType::Map(Arc::new(Field::new_struct("entries", vec![key, value], false)), false)
         }
         other => return Err(unsupported(other)),
     })
+}
+
+fn struct_fields(fields: &[StructField], place: Place) -> Result<Fields> {
+    let mut made: Vec<Field> = Vec::with_capacity(fields.len());
+    for field in fields {
+        let Some(name) = field.field_name.as_ref().map(|name| name.value.clone()) else {
+            return Err(Error::sql("a field of a STRUCT has no name").hint("write STRUCT<name TYPE, ...>"));
+        };
+        if made.iter().any(|other| *other.name() == name) {
+            return Err(Error::sql(format!("the field {name} appears twice in a STRUCT")));
+        }
+        made.push(Field::new(name, convert(&field.field_type, place)?, true));
+    }
+    Ok(made.into())
 }
 
 /// How a stored type is written in SQL, such that [`arrow_type`] gives it back.
@@ -88,60 +140,34 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Time64(_) => "TIME".to_owned(),
         DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),
         DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE".to_owned(),
+        DataType::Interval(_) => "INTERVAL".to_owned(),
         DataType::List(item) => format!("{}[]", sql_name(item.data_type())),
+        DataType::Struct(fields) => {
+            let field = |field: &FieldRef| format!("{} {}", quoted(field.name()), sql_name(field.data_type()));
+            format!("STRUCT<{}>", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) if pair.len() == 2 => {
+                format!("MAP<{}, {}>", sql_name(pair[0].data_type()), sql_name(pair[1].data_type()))
+            }
+            other => other.to_string(),
+        },
         other => other.to_string(),
     }
 }
 
-/// Changes a type within a query to one that the planner reads as [`arrow_type`] does: FLOAT is 8 bytes wide, TIMESTAMP has
-/// microseconds, and the spellings of other engines are known. A written precision of TIMESTAMP is kept (rounded up to one Arrow has),
-/// because a cast to it truncates.
-pub(super) fn for_planner(sql: &mut ast::DataType) {
-    use ast::DataType as S;
-    let replacement = match sql {
-        S::Float(info) if matches!(float(info), Ok(DataType::Float32)) => S::Real,
-        S::Float(_) | S::Float64 => S::DoublePrecision,
-        S::Float32 => S::Real,
-        S::Timestamp(precision, zone) => S::Timestamp(Some(arrow_precision(*precision)), *zone),
-        S::TimestampNtz(precision) | S::Datetime(precision) => {
-            S::Timestamp(Some(arrow_precision(*precision)), TimezoneInfo::None)
+/// In a query the next precision that Arrow has a unit for: a cast to it cuts.
+fn timestamp(place: Place, precision: Option<u64>, with_zone: bool) -> Result<DataType> {
+    let unit = match (place, precision) {
+        (Place::Query, Some(0)) => TimeUnit::Second,
+        (Place::Query, Some(1..=3)) => TimeUnit::Millisecond,
+        (Place::Query, Some(7..=9)) => TimeUnit::Nanosecond,
+        _ => {
+            microseconds("TIMESTAMP", precision)?;
+            TimeUnit::Microsecond
         }
-        S::Custom(name, modifiers) if is_local_timestamp(name) => {
-            S::Timestamp(Some(arrow_precision(precision_of(modifiers))), TimezoneInfo::WithTimeZone)
-        }
-        S::Bytes(_) | S::Binary(_) | S::Varbinary(_) => S::Bytea,
-        S::Int32 => S::Int(None),
-        S::Int64 => S::BigInt(None),
-        S::Array(
-            ArrayElemTypeDef::AngleBracket(item)
-            | ArrayElemTypeDef::SquareBracket(item, _)
-            | ArrayElemTypeDef::Parenthesis(item),
-        ) => return for_planner(item),
-        _ => return,
     };
-    *sql = replacement;
-}
-
-/// The next precision that Arrow has a unit for.
-fn arrow_precision(precision: Option<u64>) -> u64 {
-    match precision {
-        Some(0) => 0,
-        Some(1..=3) => 3,
-        None | Some(4..=6) => 6,
-        Some(_) => 9,
-    }
-}
-
-fn timestamp(with_zone: bool) -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, with_zone.then(|| UTC.into()))
-}
-
-fn is_local_timestamp(name: &ast::ObjectName) -> bool {
-    name.to_string() == "timestamp_ltz"
-}
-
-fn precision_of(modifiers: &[String]) -> Option<u64> {
-    modifiers.first().and_then(|modifier| modifier.parse().ok())
+    Ok(DataType::Timestamp(unit, with_zone.then(|| UTC.into())))
 }
 
 fn microseconds(name: &str, precision: Option<u64>) -> Result<()> {
@@ -182,13 +208,18 @@ fn decimal(info: &ExactNumberInfo) -> Result<DataType> {
     }
 }
 
+const KNOWN: &str = "use BOOLEAN, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, JSON, UUID, BYTEA, DATE, TIME, TIMESTAMP, \
+                     TYPE[], STRUCT<name TYPE, ...> or MAP<KEY, VALUE>";
+
 fn unsupported(other: &ast::DataType) -> Error {
     use ast::DataType as S;
     let error = Error::sql(format!("the type {} is not supported", other.to_string().to_uppercase()));
     match other {
-        S::JSON | S::JSONB | S::Uuid | S::Clob(_) | S::Enum(..) => error.hint("use VARCHAR"),
+        S::Clob(_) | S::Enum(..) => error.hint("use VARCHAR"),
         S::Blob(_) => error.hint("use BYTEA"),
-        S::Interval { .. } => error.hint("use BIGINT with a count of milliseconds"),
+        S::Interval { .. } => {
+            error.hint("store the number of seconds: EXTRACT(EPOCH FROM i) as DOUBLE, and i = x * INTERVAL '1' SECOND")
+        }
         S::Time(..) => error.hint("use TIME without time zone"),
         S::Custom(name, _) => {
             let known =
@@ -198,14 +229,10 @@ fn unsupported(other: &ast::DataType) -> Error {
                 Some(known) if strsim::osa_distance(known, &name) <= 2 => {
                     error.hint(format!("did you mean {}?", known.to_uppercase()))
                 }
-                _ => error.hint(
-                    "use BOOLEAN, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, BYTEA, DATE, TIME or TIMESTAMP",
-                ),
+                _ => error.hint(KNOWN),
             }
         }
-        _ => {
-            error.hint("use BOOLEAN, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s), VARCHAR, BYTEA, DATE, TIME or TIMESTAMP")
-        }
+        _ => error.hint(KNOWN),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::OwnedRow;
 use catalog::{Object, Segment};
 use futures::future::try_join_all;
 use iceberg::spec::PrimitiveLiteral;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::iceberg::BaseFile;
 use crate::keys::{ABSENT, KeyIndex};
 use crate::segment::read_segment;
-use crate::types;
+use crate::types::{self, RowEncoder};
 use crate::warehouse::Warehouse;
 
 /// What goes out of the Iceberg snapshot.
@@ -244,37 +244,29 @@ fn take_parts(changes: &[&Changes], taken: Vec<Vec<u32>>) -> Result<Vec<RecordBa
 /// Compares whole rows, encoding one only when it is asked for.
 struct RowEquality<'a> {
     changes: &'a [&'a Changes],
-    converter: Option<RowConverter>,
+    encoder: Option<RowEncoder>,
 }
 
 impl<'a> RowEquality<'a> {
     fn new(changes: &'a [&'a Changes]) -> Self {
-        Self { changes, converter: None }
+        Self { changes, encoder: None }
     }
 
     fn rows(&mut self, left: (u32, u32), right: (u32, u32)) -> Result<bool> {
         let Some(schema) = self.changes.first().map(|part| part.schema()) else {
             return Ok(false);
         };
-        let nested = schema.fields().iter().any(|field| field.data_type().is_nested());
-        let slice = |(part, row): (u32, u32)| self.changes[part as usize].rows().slice(row as usize, 1);
-        let (left, right) = (slice(left), slice(right));
-        if nested {
-            return Ok(left.columns().iter().zip(right.columns()).all(|(l, r)| l.to_data() == r.to_data()));
-        }
-        let converter = match &mut self.converter {
-            Some(converter) => converter,
-            none => {
-                let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-                none.insert(RowConverter::new(fields)?)
-            }
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(RowEncoder::new(schema.fields().iter().map(|field| field.data_type()))?),
         };
-        Ok(encode(converter, &left)? == encode(converter, &right)?)
+        let slice = |(part, row): (u32, u32)| self.changes[part as usize].rows().slice(row as usize, 1);
+        Ok(encode(encoder, &slice(left))? == encode(encoder, &slice(right))?)
     }
 }
 
-fn encode(converter: &RowConverter, row: &RecordBatch) -> Result<OwnedRow> {
-    let rows = converter.convert_columns(row.columns())?;
+fn encode(encoder: &RowEncoder, row: &RecordBatch) -> Result<OwnedRow> {
+    let rows = encoder.encode(row.columns())?;
     if rows.num_rows() != 1 {
         return Err(Error::internal("one row was expected"));
     }

@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
+use storage::types::comparable;
 
 use crate::change::{Changes, consolidate};
 use crate::error::{Error, ErrorKind, Result};
@@ -135,13 +136,12 @@ impl UpsertNormalize {
     fn encode(&self, rows: &RecordBatch) -> Result<Rows> {
         let order = self.spec.order.iter().copied();
         let by = order.chain((0..rows.num_columns()).map(|column| (column, SortOptions::default())));
-        let (arrays, fields): (Vec<ArrayRef>, Vec<SortField>) = by
-            .map(|(column, options)| {
-                let array = rows.column(column).clone();
-                let field = SortField::new_with_options(array.data_type().clone(), options);
-                (array, field)
-            })
-            .unzip();
+        let (mut arrays, mut fields) = (Vec::new(), Vec::new());
+        for (column, options) in by {
+            let array = comparable(rows.column(column))?;
+            fields.push(SortField::new_with_options(array.data_type().clone(), options));
+            arrays.push(array);
+        }
         Ok(RowConverter::new(fields)?.convert_columns(&arrays)?)
     }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray, StringViewBuilder};
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::{Result, exec_err, plan_datafusion_err};
 use datafusion::functions::regex::compile_regex;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::{Argument, Function, array};
 
 pub(super) fn functions() -> Vec<Function> {
-    use Argument::{Integer, Text};
+    use Argument::{Boolean, Integer, Text};
     vec![
         Function::new("split_index", &[Text, Text, Integer], DataType::Utf8View, split_index),
         Function {
@@ -19,6 +19,7 @@ pub(super) fn functions() -> Vec<Function> {
             ..Function::new("regexp_extract", &[Text, Text, Integer], DataType::Utf8View, regexp_extract)
         },
         Function::new("count_char", &[Text, Text], DataType::Int64, count_char),
+        Function::new("frazil_uuid", &[Text, Boolean], DataType::Utf8View, uuid),
     ]
 }
 
@@ -83,6 +84,22 @@ fn regexp_extract(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         compiled = Some((pattern, regex));
     }
     Ok(ColumnarValue::Array(Arc::new(found.finish())))
+}
+
+/// A UUID in its canonical form; with `true` behind it NULL instead of an error.
+fn uuid(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let (texts, tries) = (Texts::of(args, 0)?, array(args, 1)?);
+    let tries = tries.as_boolean();
+    let mut canonical = StringViewBuilder::with_capacity(args.number_rows);
+    for (row, text) in texts.view().iter().enumerate() {
+        match text.map(|text| (text, uuid::Uuid::try_parse(text.trim()))) {
+            None => canonical.append_null(),
+            Some((_, Ok(uuid))) => canonical.append_value(uuid.hyphenated().to_string()),
+            Some(_) if tries.is_valid(row) && tries.value(row) => canonical.append_null(),
+            Some((text, Err(_))) => return exec_err!("{text:?} is not a UUID"),
+        }
+    }
+    Ok(ColumnarValue::Array(Arc::new(canonical.finish())))
 }
 
 fn count_char(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -50,7 +50,7 @@ fn part(args: &ScalarFunctionArgs, part: DatePart) -> Result<ColumnarValue> {
 
 /// A piece of a pattern: a field with how often its letter is repeated, or text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Item {
+pub(super) enum Item {
     Field(char, usize),
     Text(String),
 }
@@ -84,7 +84,7 @@ fn date_format(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 /// Cuts a Java pattern into fields and text; letters that are no field are errors, as in Java.
-fn compile(pattern: &str) -> Result<Vec<Item>> {
+pub(super) fn compile(pattern: &str) -> Result<Vec<Item>> {
     let mut items: Vec<Item> = Vec::new();
     let mut rest = pattern.chars().peekable();
     while let Some(letter) = rest.next() {

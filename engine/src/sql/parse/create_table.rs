@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, literal, quoted};
-use super::{comma_separated, dotted};
+use super::{comma_separated, data_type, dotted};
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{ColumnDefinition, CreateTable, Watermark};
 use crate::sql::types;
@@ -129,7 +129,7 @@ fn column(cursor: &mut Cursor, elements: &mut Elements) -> Result<()> {
         None => return Err(cursor.unexpected(&format!("the type of column {name}"), &format!("{name} BIGINT"))),
     }
     let type_position = cursor.position();
-    let sql_type = cursor.sql(|parser| parser.parse_data_type())?;
+    let sql_type = cursor.sql(data_type::parse)?;
     let data_type = types::arrow_type(&sql_type).map_err(|error| error.at(type_position))?;
     let mut nullable = true;
     loop {

@@ -267,12 +267,20 @@ fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
             Token::Word(word) if word.quote_style.is_none() => word.value = word.value.to_lowercase(),
             Token::Word(word) => word.quote_style = Some('"'),
             Token::Number(number, _) => *number = number.to_lowercase(),
+            // Behind an operand it is the operator of JSON.
+            Token::Placeholder(name) if name == "?" && tokens.last().is_some_and(|last| ends_operand(&last.token)) => {
+                token.token = Token::Question;
+            }
             _ => {}
         }
         tokens.push(token);
     }
     tokens.push(TokenWithSpan::new(Token::EOF, Span::new(end, end)));
     Ok(drop_noise(tokens))
+}
+
+fn ends_operand(token: &Token) -> bool {
+    matches!(token, Token::Word(_) | Token::SingleQuotedString(_) | Token::Number(..) | Token::RParen | Token::RBracket)
 }
 
 /// Drops words that mean nothing here and that the parser does not know: `TABLE` before the first argument of a window function, and

@@ -4,8 +4,11 @@
 
 use std::any::TypeId;
 
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+
+use super::data_type;
 
 const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
 
@@ -41,6 +44,18 @@ impl Dialect for FrazilDialect {
 
     fn prec_value(&self, prec: Precedence) -> u8 {
         POSTGRES.prec_value(prec)
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        data_type::prefix(parser)
+    }
+
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+        data_type::infix(parser, expr)
+    }
+
+    fn support_map_literal_syntax(&self) -> bool {
+        true
     }
 
     fn supports_unicode_string_literal(&self) -> bool {

@@ -1,16 +1,13 @@
 //! What happens to a query between reading and planning: constructs that are not supported are refused, window table functions become
-//! plain SQL, and types mean what they mean in CREATE TABLE.
+//! plain SQL, and expressions take the forms that the planner knows.
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, TableFactor, UnaryOperator,
-    VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, VisitMut, VisitorMut};
 
-use super::refuse;
+use super::{refuse, rewrite};
 use crate::error::{Error, Result};
-use crate::sql::{types, windows};
+use crate::sql::windows;
 
 /// Checks a query and makes it ready for the planner; the second value is its canonical text, printed before window table functions
 /// are rewritten.
@@ -67,21 +64,6 @@ fn flow(result: Result<()>) -> ControlFlow<Error> {
     }
 }
 
-/// `MOD(a, b)` as `(a) % (b)`, which works for every type of number.
-fn modulo(function: &Function) -> Option<Expr> {
-    let (true, FunctionArguments::List(list)) = (function.name.to_string() == "mod", &function.args) else {
-        return None;
-    };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] =
-        list.args.as_slice()
-    else {
-        return None;
-    };
-    let nested = |operand: &Expr| Box::new(Expr::Nested(Box::new(operand.clone())));
-    let modulo = Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
-    Some(Expr::Nested(Box::new(modulo)))
-}
-
 impl VisitorMut for Prepare {
     type Break = Error;
 
@@ -95,16 +77,6 @@ impl VisitorMut for Prepare {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        match expr {
-            Expr::Cast { data_type, .. } => types::for_planner(data_type),
-            Expr::TypedString(string) => types::for_planner(&mut string.data_type),
-            Expr::Function(function) => {
-                if let Some(modulo) = modulo(function) {
-                    *expr = modulo;
-                }
-            }
-            _ => {}
-        }
-        flow(refuse::expression(expr))
+        flow(rewrite::expression(expr).and_then(|()| refuse::expression(expr)))
     }
 }

@@ -32,7 +32,7 @@ const SEQUENCES: [(&[&str], &str, &str); 7] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 31] = [
+const STATEMENTS: [(&str, &str); 30] = [
     ("update", "UPDATE is not supported yet; INSERT into a table with PRIMARY KEY replaces rows"),
     ("delete", "DELETE is not supported yet"),
     ("merge", "MERGE is not supported yet; INSERT into a table with PRIMARY KEY replaces rows"),
@@ -41,7 +41,6 @@ const STATEMENTS: [(&str, &str); 31] = [
     ("verify", "VERIFY is not supported yet"),
     ("subscribe", "SUBSCRIBE is not supported yet"),
     ("pause", "PAUSE is not supported yet; DROP JOB ends a job"),
-    ("resume", "RESUME is not supported yet"),
     ("stop", "STOP is not supported yet; DROP JOB ends a job"),
     ("copy", "COPY is not supported yet; INSERT INTO ... SELECT from a table with connector 'filesystem'"),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),

@@ -16,6 +16,13 @@ fn declared(sql: &str) -> crate::Result<DataType> {
 fn types_of_the_field() {
     let us = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
     let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
+    let row = |fields: &[(&str, DataType)]| {
+        DataType::Struct(fields.iter().map(|(name, t)| Field::new(*name, t.clone(), true)).collect())
+    };
+    let map = |key, value| {
+        let pair = vec![Field::new("key", key, false), Field::new("value", value, true)];
+        DataType::Map(Arc::new(Field::new_struct("entries", pair, false)), false)
+    };
     let expected = [
         ("BOOLEAN", DataType::Boolean),
         ("tinyint", DataType::Int32),
@@ -54,6 +61,18 @@ fn types_of_the_field() {
         ("INT[]", list(DataType::Int32)),
         ("ARRAY<VARCHAR>", list(DataType::Utf8View)),
         ("ARRAY<ARRAY<BIGINT>>", list(list(DataType::Int64))),
+        ("INT ARRAY", list(DataType::Int32)),
+        ("JSON", DataType::Utf8View),
+        ("JSONB", DataType::Utf8View),
+        ("UUID", DataType::Utf8View),
+        ("STRUCT<a INT, b VARCHAR>", row(&[("a", DataType::Int32), ("b", DataType::Utf8View)])),
+        ("ROW(a INT, \"B c\" VARCHAR(3))", row(&[("a", DataType::Int32), ("B c", DataType::Utf8View)])),
+        (
+            "STRUCT<a INT[], b STRUCT<c BIGINT>>[]",
+            list(row(&[("a", list(DataType::Int32)), ("b", row(&[("c", DataType::Int64)]))])),
+        ),
+        ("MAP<VARCHAR, BIGINT>", map(DataType::Utf8View, DataType::Int64)),
+        ("MAP<INT, ARRAY<STRUCT<a INT>>>", map(DataType::Int32, list(row(&[("a", DataType::Int32)])))),
     ];
     for (sql, arrow) in expected {
         assert_eq!(declared(sql).unwrap(), arrow, "{sql}");
@@ -68,8 +87,8 @@ fn refused_types_say_where_and_what_instead() {
         ("DECIMAL(5, 6)", "38"),
         ("TIMESTAMP(9)", "microseconds"),
         ("TIME WITH TIME ZONE", "without time zone"),
-        ("JSON", "VARCHAR"),
-        ("INTERVAL", "BIGINT"),
+        ("INTERVAL", "EXTRACT(EPOCH"),
+        ("STRUCT<a INT, a INT>", "twice"),
         ("BIGIN", "did you mean BIGINT?"),
         ("geometry", "TIMESTAMP"),
         ("INT UNSIGNED", "BIGINT"),

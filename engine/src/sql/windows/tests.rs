@@ -3,6 +3,7 @@
 mod nexmark;
 
 use arrow::util::pretty::pretty_format_batches;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::sql::functions;
@@ -12,7 +13,12 @@ use crate::sql::statement::Statement;
 /// A session with `t(id, ts)`: minutes 0:00, 0:09:59.999999, 0:10, 1969-12-31 23:59, NULL.
 async fn session() -> SessionContext {
     let config = SessionConfig::new().set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
-    let mut context = SessionContext::new_with_config(config);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_type_planner(std::sync::Arc::new(crate::sql::types::QueryTypes))
+        .build();
+    let mut context = SessionContext::new_with_state(state);
     functions::register(&mut context).unwrap();
     let table = "CREATE TABLE t AS SELECT column1 AS id, arrow_cast(column2, 'Timestamp(Microsecond, None)') AS ts FROM (VALUES \
                  (1, '2024-01-01T00:00:00'), (2, '2024-01-01T00:09:59.999999'), (3, '2024-01-01T00:10:00'), \
