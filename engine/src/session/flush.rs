@@ -11,6 +11,8 @@ use crate::session::{Inner, jobs, owner};
 
 /// How often the catalog is asked how far the jobs are.
 const POLL: Duration = Duration::from_millis(5);
+/// How long a job may be run by nobody: when one job of a pipeline fails the others stop with it, and start again.
+const BETWEEN_RUNS: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// See the module.
@@ -19,6 +21,7 @@ impl Inner {
         // The version at which each job was seen to reflect everything it has to.
         let mut reached: BTreeMap<ObjectId, Version> = BTreeMap::new();
         let mut last = None;
+        let mut unrun = None;
         loop {
             let snapshot = self.snapshot().await?;
             if last != Some(snapshot.version) {
@@ -29,7 +32,19 @@ impl Inner {
             if missing.is_empty() {
                 return Ok(());
             }
-            self.push_on(&missing).await?;
+            match self.push_on(&missing).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    let now = self.options.clock.monotonic();
+                    if now.saturating_sub(*unrun.get_or_insert(now)) >= BETWEEN_RUNS {
+                        return Err(error);
+                    }
+                    self.resume_orphans().await?;
+                }
+                other => {
+                    other?;
+                    unrun = None;
+                }
+            }
             tokio::time::sleep(POLL).await;
         }
     }
@@ -68,10 +83,8 @@ impl Inner {
                 pipeline.request_checkpoint();
             }
         }
-        let now = self.options.clock.now_ms();
         for job in missing.iter().filter(|job| !local.contains(&job.id)) {
-            let lease = self.warehouse.catalog().lease(&jobs::lease_name(job.id), now).await?;
-            if lease.is_none_or(|lease| lease.owner == self.owner || owner::is_dead(&lease.owner)) {
+            if !self.is_run(job.id).await? {
                 let state = self.snapshot().await?;
                 let error = state.jobs.get(&job.id).and_then(|job| job.error.clone()).unwrap_or_default();
                 return Err(Error::new(ErrorKind::Unavailable, format!("the job {} does not run: {error}", job.name))
@@ -79,6 +92,15 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Whether this process or another one that is alive runs a job.
+    async fn is_run(&self, job: ObjectId) -> Result<bool> {
+        if self.local_jobs().await.contains(&job) {
+            return Ok(true);
+        }
+        let lease = self.warehouse.catalog().lease(&jobs::lease_name(job), self.options.clock.now_ms()).await?;
+        Ok(lease.is_some_and(|lease| lease.owner != self.owner && !owner::is_dead(&lease.owner)))
     }
 }
 
