@@ -32,6 +32,8 @@ pub enum ObjectKind {
     View,
     /// A dynamic table that a job keeps up to date: `CREATE MATERIALIZED VIEW`.
     MaterializedView,
+    /// A scalar expression with a name: `CREATE FUNCTION`. Its columns are its parameters.
+    Function,
 }
 
 impl ObjectKind {

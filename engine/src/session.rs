@@ -12,7 +12,6 @@ use storage::Warehouse;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::guard::OnError;
 use crate::runtime::commit::transact;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
@@ -22,13 +21,15 @@ use crate::sql::parse::parse;
 use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Statement};
 
 mod adhoc;
+mod change;
 mod define;
 mod flush;
-mod insert;
 mod jobs;
 mod maintenance;
 mod owner;
+mod settings;
 mod show;
+mod verify;
 
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
@@ -51,6 +52,13 @@ pub enum Answer {
     Rows(SendableRecordBatchStream),
     /// It is done; the tag is PostgreSQL's command tag, such as `CREATE TABLE` or `INSERT 0 5`.
     Done(String),
+    /// It is done, but not quite as asked.
+    Noticed {
+        /// As of [`Answer::Done`].
+        tag: String,
+        /// What the user should know.
+        notice: String,
+    },
 }
 
 /// How far the jobs of an engine are.
@@ -99,15 +107,6 @@ pub(crate) struct Inner {
     maintenance: maintenance::Maintenance,
     owner: String,
 }
-
-/// Settings that SET accepts, with what they mean.
-const SETTINGS: [(&str, &str); 2] = [
-    ("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'"),
-    (
-        jobs::ON_ERROR,
-        "what the jobs created after it do with a row that an expression cannot be computed for: 'stop', the default, or 'null'",
-    ),
-];
 
 impl Engine {
     /// Opens (or creates) a warehouse. Must be called within a tokio runtime.
@@ -161,6 +160,7 @@ impl Engine {
             let at = Some(parsed.position);
             self.inner.define(&mut draft, parsed).await.map_err(|error| error.at(at))?;
         }
+        self.inner.refuse_remote(&draft.ended).await?;
         self.inner.commit(&draft).await?;
         let finished =
             |id: &ObjectId| draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished);
@@ -212,16 +212,8 @@ impl Inner {
             snapshot,
             base_dir: self.runs_file.load(Ordering::Relaxed).then(|| self.options.base_dir.clone()),
             partitions: self.options.parallelism,
+            read_up_to: None,
         }
-    }
-
-    fn settings(&self) -> BTreeMap<String, String> {
-        self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    /// Settings that a job created now keeps.
-    fn job_settings(&self) -> BTreeMap<String, String> {
-        self.settings()
     }
 
     async fn commit(&self, draft: &Draft) -> Result<()> {
@@ -236,9 +228,15 @@ impl Inner {
         match &parsed.statement {
             Statement::CreateTable(table) => draft.create_table(self, parsed, table).await.map(|_| ()),
             Statement::CreateView(view) => draft.create_view(self, parsed, view).await.map(|_| ()),
+            Statement::CreateFunction(function) => draft.create_function(self, parsed, function).await,
             Statement::Insert(insert) => draft.create_insert_job(self, parsed, std::slice::from_ref(insert)).await,
             Statement::StatementSet(inserts) => draft.create_insert_job(self, parsed, inserts).await,
-            Statement::Set { name, value } => self.set(name, value),
+            Statement::Set { name, value } => {
+                if let Some(notice) = self.set(name, value)? {
+                    tracing::warn!("{notice}");
+                }
+                Ok(())
+            }
             _ => Err(Error::sql("a file that is run may hold CREATE, INSERT, EXECUTE STATEMENT SET and SET only")
                 .hint("use `frazil sql -f FILE` for queries and other statements")),
         }
@@ -249,6 +247,9 @@ impl Inner {
         match &parsed.statement {
             Statement::Query(query) => self.query(query).await,
             Statement::CreateTable(table) => {
+                if table.or_replace {
+                    self.resume_orphans().await?;
+                }
                 let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
                 draft.create_table(self, parsed, table).await?;
                 self.commit_and_start(&draft).await?;
@@ -270,6 +271,12 @@ impl Inner {
                 }
                 done(if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" })
             }
+            Statement::CreateFunction(function) => {
+                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                draft.create_function(self, parsed, function).await?;
+                self.commit_and_start(&draft).await?;
+                done("CREATE FUNCTION")
+            }
             Statement::Drop(drop) => {
                 self.resume_orphans().await?;
                 self.drop(drop, parsed).await?;
@@ -282,17 +289,23 @@ impl Inner {
                     false => Ok(Answer::Done(format!("INSERT 0 {}", self.insert(insert).await?))),
                 }
             }
+            Statement::Change(change) => {
+                self.resume_orphans().await?;
+                Ok(Answer::Done(self.change(change).await?))
+            }
+            Statement::Verify(name) => self.verify(name).await.map_err(|error| error.at(Some(parsed.position))),
             Statement::StatementSet(inserts) => {
                 self.resume_orphans().await?;
                 self.insert_job(parsed, inserts).await
             }
             Statement::Explain { incremental, query } => self.explain(*incremental, query).await,
+            Statement::ExplainChange(change) => self.explain_change(change).await,
             Statement::Show(show) => self.show(show).await,
             Statement::Describe(name) => self.describe(name).await,
-            Statement::Set { name, value } => {
-                self.set(name, value)?;
-                done("SET")
-            }
+            Statement::Set { name, value } => Ok(match self.set(name, value)? {
+                Some(notice) => Answer::Noticed { tag: "SET".into(), notice },
+                None => Answer::Done("SET".into()),
+            }),
             Statement::Resume(job) => {
                 self.resume_orphans().await?;
                 self.resume(job).await?;
@@ -306,10 +319,15 @@ impl Inner {
         }
     }
 
-    /// Commits definitions and starts the jobs that they stand for.
+    /// Stops the jobs that a draft ends, commits it, and starts those that it stands for.
     async fn commit_and_start(&self, draft: &Draft) -> Result<()> {
-        self.commit(draft).await?;
-        self.start_jobs(&draft.jobs).await
+        self.refuse_remote(&draft.ended).await?;
+        let others = self.stop_jobs(&draft.ended).await?;
+        // Stopping has committed last checkpoints, so only definitions must be as they were.
+        let committed = self.commit(draft).await;
+        let restart = if committed.is_ok() { [&others, &draft.jobs] } else { [&others, &draft.ended] };
+        self.start_jobs(&restart.map(Vec::as_slice).concat()).await?;
+        committed
     }
 
     async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert]) -> Result<Answer> {
@@ -323,33 +341,9 @@ impl Inner {
     }
 
     async fn drop(&self, drop: &crate::sql::statement::Drop, parsed: &ParsedStatement) -> Result<()> {
-        let snapshot = self.snapshot().await?;
-        let mut draft = Draft::new(&snapshot, Existing::Refuse);
-        let ended = draft.drop(drop, parsed.position)?;
-        self.refuse_remote(&ended).await?;
-        let others = self.stop_jobs(&ended).await?;
-        // Stopping has committed last checkpoints, so only definitions must be as they were.
-        let committed = self.commit(&draft).await;
-        let restart = if committed.is_ok() { others } else { [others, ended].concat() };
-        self.start_jobs(&restart).await?;
-        committed
-    }
-
-    fn set(&self, name: &str, value: &str) -> Result<()> {
-        if !SETTINGS.iter().any(|(known, _)| *known == name) {
-            let error = Error::new(ErrorKind::Option, format!("there is no setting named {name}"));
-            let known: Vec<_> = SETTINGS.iter().map(|(known, meaning)| format!("{known}: {meaning}")).collect();
-            return Err(error.hint(format!("settings are: {}", known.join("; "))));
-        }
-        if name == "commit_interval" && crate::options::parse_duration(value).is_none() {
-            return Err(crate::options::bad_value(name, value, "a duration such as '500ms' or '1s'"));
-        }
-        if name == jobs::ON_ERROR && OnError::from_setting(value).is_none() {
-            return Err(crate::options::bad_value(name, value, "'stop' or 'null'"));
-        }
-        let mut settings = self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        settings.insert(name.into(), value.into());
-        Ok(())
+        let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+        draft.drop(drop, parsed.position)?;
+        self.commit_and_start(&draft).await
     }
 
     fn progress(&self) -> Progress {

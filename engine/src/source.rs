@@ -64,6 +64,9 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// A reader of one split from a position on. `projection`: the columns wanted, in this order; readers should not decode others.
     fn open(&self, split: &Split, from: SplitPosition, projection: &[usize]) -> Result<Box<dyn SplitReader>>;
 
+    /// Whether a split that is read again gives the same rows, as long as nobody changes what it reads.
+    fn repeatable(&self) -> bool;
+
     /// An upper bound or estimate of the number of rows, where it is cheap to know.
     fn estimated_rows(&self) -> Option<u64>;
 }

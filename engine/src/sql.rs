@@ -1,10 +1,15 @@
 //! SQL front end: text to statements, statements to logical plans.
 
 pub mod aggregates;
+pub mod change;
 pub mod context;
+pub mod difference;
 pub mod exact;
 pub mod functions;
+pub mod inline;
 pub mod parse;
+pub mod scan;
 pub mod statement;
+pub mod table;
 pub mod types;
 pub mod windows;

@@ -1,5 +1,6 @@
 //! `frazil sql` without a person: executes a whole text and prints only results.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use catalog::SystemClock;
@@ -43,6 +44,10 @@ async fn execute(engine: &Engine, args: &SqlArgs, sql: &str) -> Result<(), Failu
             }
             // Command tags are no results.
             Answer::Done(_) => {}
+            Answer::Noticed { notice, .. } => {
+                // Whoever closed standard error does not want to know.
+                let _ = writeln!(std::io::stderr(), "notice: {notice}");
+            }
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ Ctrl-D leaves, the arrow keys and Ctrl-R bring back what was typed before.
   DESCRIBE name;                          the columns of a table or view       \\d name
   EXPLAIN [INCREMENTAL] SELECT ...;       how a query would be computed
   FLUSH;                                  wait until all views are up to date
+  VERIFY MATERIALIZED VIEW name;          compute a view anew and compare
   help, exit                              this text; leave                     \\?  \\q";
 
 /// Something that ended with the enter key.
@@ -116,6 +117,7 @@ impl Shell {
                     Output::new(self.format).print(rows).await?;
                 }
                 Answer::Done(tag) => say(&tag)?,
+                Answer::Noticed { tag, notice } => say(&format!("notice: {notice}\n{tag}"))?,
             }
             say(&timing(self.clock.monotonic().saturating_sub(start)))?;
         }

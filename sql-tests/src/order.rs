@@ -17,7 +17,8 @@ enum Kind {
     Fixed,
 }
 
-/// Sorts views before or after data within every stretch of CREATE and INSERT statements that are expected to succeed.
+/// Sorts views before or after data within every stretch of CREATE, INSERT and other changing statements that are expected
+/// to succeed.
 /// All else, such as a query, ends a stretch. Tables stay first; within a kind the order of the file is kept.
 pub fn arrange(records: Records, views: Views) -> Records {
     let rank = |kind| match (kind, views) {
@@ -60,9 +61,11 @@ fn kind(record: &Record<DefaultColumnType>) -> Option<Kind> {
 fn kind_of_sql(sql: &str) -> Kind {
     let words: Vec<String> = sql.split_whitespace().take(3).map(str::to_ascii_uppercase).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["CREATE", "TABLE", ..] => Kind::Table,
+        // A table that starts with the result of a query stays behind what it reads.
+        ["CREATE", "TABLE", ..] if sql.to_ascii_uppercase().contains(" AS SELECT ") => Kind::Fixed,
+        ["CREATE", "TABLE" | "FUNCTION", ..] => Kind::Table,
         ["CREATE", "VIEW", ..] | ["CREATE", "MATERIALIZED", "VIEW"] => Kind::View,
-        ["INSERT", "INTO", ..] => Kind::Data,
+        ["INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE", ..] => Kind::Data,
         _ => Kind::Fixed,
     }
 }

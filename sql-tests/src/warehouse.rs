@@ -64,10 +64,18 @@ struct Process {
     engine: Engine,
 }
 
-/// The rows of a statement, or nothing but that it is done.
+/// The rows of a statement, or nothing but that it is done, and with how many rows.
 enum Outcome {
     Rows(Vec<RecordBatch>),
-    Done,
+    Done(u64),
+}
+
+/// What a statement answered, as text.
+pub enum Reply {
+    /// Rows.
+    Rows(Vec<Vec<String>>),
+    /// It is done, with so many rows.
+    Done(u64),
 }
 
 impl Warehouse {
@@ -82,15 +90,28 @@ impl Warehouse {
 
     /// Executes one statement and returns its rows as text.
     pub async fn rows(&mut self, sql: &str) -> Result<Option<Vec<Vec<String>>>, engine::Error> {
+        Ok(match self.reply(sql).await? {
+            Reply::Rows(rows) => Some(rows),
+            Reply::Done(_) => None,
+        })
+    }
+
+    /// Executes one statement.
+    pub async fn reply(&mut self, sql: &str) -> Result<Reply, engine::Error> {
         let sql = self.adapt(sql);
         let outcome = self.in_process(sql).await;
         if self.mode.killed {
             self.restart().await?;
         }
         match outcome? {
-            Outcome::Rows(batches) => as_text(&batches).map(Some),
-            Outcome::Done => Ok(None),
+            Outcome::Rows(batches) => as_text(&batches).map(Reply::Rows),
+            Outcome::Done(rows) => Ok(Reply::Done(rows)),
         }
+    }
+
+    /// Where the warehouse is.
+    pub fn directory(&self) -> String {
+        self.directory.path().join("warehouse").display().to_string()
     }
 
     /// Kills the engine and opens the warehouse with the next number of tasks.
@@ -101,7 +122,7 @@ impl Warehouse {
 
     async fn open(&mut self) -> Result<(), engine::Error> {
         let options = EngineOptions {
-            warehouse: self.directory.path().join("warehouse").display().to_string(),
+            warehouse: self.directory(),
             parallelism: self.mode.parallelism[self.openings as usize % self.mode.parallelism.len()],
             commit_interval: COMMIT_INTERVAL,
             base_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("slt"),
@@ -135,9 +156,12 @@ impl Warehouse {
 
     /// In batch mode nothing is maintained: views are plain ones.
     fn adapt(&self, sql: &str) -> String {
-        match (self.mode.views, first_words(sql, 2).as_str()) {
-            (Views::Plain, "CREATE MATERIALIZED" | "DROP MATERIALIZED") => sql.replacen("MATERIALIZED ", "", 1),
-            _ => sql.to_owned(),
+        let plain = self.mode.views == Views::Plain;
+        let words = first_words(sql, 4);
+        let defines = ["CREATE MATERIALIZED", "DROP MATERIALIZED", "CREATE OR REPLACE MATERIALIZED"];
+        match plain && defines.iter().any(|start| words.starts_with(start)) {
+            true => sql.replacen("MATERIALIZED ", "", 1),
+            false => sql.to_owned(),
         }
     }
 
@@ -160,19 +184,24 @@ fn first_words(sql: &str, count: usize) -> String {
 
 /// Executes a text; before a query it waits until the views reflect everything committed.
 async fn execute(engine: &Engine, sql: &str, views: Views) -> Result<Outcome, engine::Error> {
-    let mut outcome = Outcome::Done;
+    let mut outcome = Outcome::Done(0);
     for statement in engine.parse(sql)? {
-        if views != Views::Plain && matches!(statement.statement, Statement::Query(_)) {
+        if views != Views::Plain && matches!(statement.statement, Statement::Query(_) | Statement::Verify(_)) {
             for flush in engine.parse("FLUSH")? {
                 engine.execute(&flush).await?;
             }
         }
         outcome = match engine.execute(&statement).await? {
             Answer::Rows(stream) => Outcome::Rows(collect(stream).await?),
-            Answer::Done(_) => Outcome::Done,
+            Answer::Done(tag) | Answer::Noticed { tag, .. } => Outcome::Done(rows_of(&tag)),
         };
     }
     Ok(outcome)
+}
+
+/// The number at the end of a command tag such as `UPDATE 3`.
+fn rows_of(tag: &str) -> u64 {
+    tag.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn as_text(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, engine::Error> {
@@ -200,12 +229,12 @@ impl sqllogictest::AsyncDB for Warehouse {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, engine::Error> {
-        Ok(match self.rows(sql).await? {
-            Some(rows) => {
+        Ok(match self.reply(sql).await? {
+            Reply::Rows(rows) => {
                 let width = rows.first().map_or(0, Vec::len);
                 DBOutput::Rows { types: vec![DefaultColumnType::Any; width], rows }
             }
-            None => DBOutput::StatementComplete(0),
+            Reply::Done(rows) => DBOutput::StatementComplete(rows),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Random upserts over a list of views, with kills at random places: every view must equal its own query at every step.
+//! Random changes of tables under a list of views, with kills at random places: every view must equal its own query at every step.
 //!
 //! `RANDOM_SEED=7 RANDOM_STEPS=1000 cargo test --workspace --test random` plays another and longer story.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -74,6 +74,38 @@ impl Story {
         format!("INSERT INTO {table} VALUES {}", rows.join(", "))
     }
 
+    /// A statement that changes rows that are there.
+    fn change(&mut self) -> String {
+        let (n, m) = (self.number(4), self.number(4));
+        match self.below(12) {
+            0 => format!("UPDATE l SET v = {n}, s = {} WHERE k = {m}", self.text()),
+            1 => format!("UPDATE l SET v = v + 1, k = {n} WHERE id < {}", self.below(6)),
+            2 => format!("UPDATE r SET w = w + 1, ts = ts + INTERVAL '7' SECOND WHERE k IS NULL OR w = {n}"),
+            3 => format!("UPDATE a SET v = {n} WHERE k = {m}"),
+            4 => {
+                "UPDATE a SET v = g.n FROM (SELECT k, COUNT(*) AS n FROM l GROUP BY k) AS g WHERE a.k = g.k".to_owned()
+            }
+            5 => "UPDATE l SET id = 11 - id".to_owned(),
+            6 => format!("DELETE FROM l WHERE v = {n} OR id < {}", self.below(3)),
+            7 => format!("DELETE FROM r USING l WHERE l.id = r.id AND l.v = {n}"),
+            8 => format!("DELETE FROM a WHERE k = {n} AND v IS DISTINCT FROM {m}"),
+            9 => format!(
+                "MERGE INTO l USING r ON l.id = r.id WHEN MATCHED AND r.w = {n} THEN DELETE WHEN MATCHED THEN UPDATE SET v = r.w \
+                 WHEN NOT MATCHED THEN INSERT (id, k) VALUES (r.id, r.k)"
+            ),
+            10 => format!(
+                "INSERT INTO l (id, k, v) VALUES ({}, {n}, {m}) ON CONFLICT (id) DO UPDATE SET v = excluded.v, k = l.k WHERE l.v > 0",
+                self.below(12)
+            ),
+            _ => match self.below(4) {
+                0 => "TRUNCATE TABLE a".to_owned(),
+                1 => "INSERT OVERWRITE a SELECT k, w FROM r".to_owned(),
+                2 => "INSERT OVERWRITE l SELECT id, k, v, s FROM l WHERE v > 1".to_owned(),
+                _ => format!("DELETE FROM a WHERE k < {}", self.below(4)),
+            },
+        }
+    }
+
     fn row(&mut self, table: &str) -> String {
         let (id, k, v) = (self.below(12), self.number(4), self.number(4));
         match table {
@@ -107,15 +139,20 @@ async fn play(seed: u64, steps: u64, mode: Mode) {
             rows(&mut warehouse, &format!("CREATE MATERIALIZED VIEW {name} AS {query}")).await;
             told.push((name, query));
         }
-        let insert = story.insert();
-        rows(&mut warehouse, &insert).await;
+        let statement = if story.below(2) == 0 { story.insert() } else { story.change() };
+        rows(&mut warehouse, &statement).await;
         if story.below(4) == 0 {
             warehouse.restart().await.unwrap();
         }
         for (name, query) in &told {
             let maintained = rows(&mut warehouse, &format!("SELECT * FROM {name}")).await;
             let asked = rows(&mut warehouse, query).await;
-            assert_eq!(maintained, asked, "{name} after step {step} of seed {seed}, mode {}: {insert}", mode.name);
+            assert_eq!(maintained, asked, "{name} after step {step} of seed {seed}, mode {}: {statement}", mode.name);
+        }
+        if step % 5 == 4 {
+            for (name, _) in &told {
+                rows(&mut warehouse, &format!("VERIFY MATERIALIZED VIEW {name}")).await;
+            }
         }
     }
 }

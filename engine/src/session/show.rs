@@ -15,7 +15,9 @@ use crate::runtime::checkpoint::Payload;
 use crate::session::adhoc::rows;
 use crate::session::{Answer, Inner, jobs, owner};
 use crate::sql::context::{Mode, stored_schema};
-use crate::sql::statement::Show;
+use crate::sql::inline::definition;
+use crate::sql::parse::quoted;
+use crate::sql::statement::{Change, Show};
 use crate::sql::types::sql_name;
 
 /// A table of text: names of the columns, then the rows.
@@ -42,6 +44,25 @@ impl Inner {
                 let line = |o: &Arc<Object>| vec![Some(o.name.clone()), Some(kind(o)), Some(o.key.join(", "))];
                 table(&["name", "kind", "key"], sorted(snapshot.objects.values().filter(wanted).map(line)))
             }
+            Show::Functions => {
+                let functions = snapshot.objects.values().filter(|o| o.kind == ObjectKind::Function);
+                let lines = functions.map(|object| {
+                    let function = definition(object)?;
+                    let parameters = arrow_schema(object)?;
+                    let parameters = parameters.fields().iter();
+                    let parameters: Vec<_> =
+                        parameters.map(|p| format!("{} {}", quoted(p.name()), sql_name(p.data_type()))).collect();
+                    let returns = sql_name(&crate::sql::types::arrow_type(&function.returns)?);
+                    Ok(vec![
+                        Some(function.name),
+                        Some(parameters.join(", ")),
+                        Some(returns),
+                        Some(function.body.to_string()),
+                    ])
+                });
+                let lines = lines.collect::<Result<Vec<_>>>()?;
+                table(&["name", "parameters", "returns", "body"], sorted(lines.into_iter()))
+            }
             Show::Jobs => self.show_jobs().await,
             Show::Create(name) => {
                 let object = self.planner(snapshot).object(name, None)?;
@@ -56,7 +77,7 @@ impl Inner {
                 match value {
                     Some(value) => table(&[name], vec![vec![Some(value)]]),
                     None => Err(Error::sql(format!("there is no setting named {name}"))
-                        .hint("SHOW TABLES, SHOW VIEWS, SHOW JOBS, SHOW CREATE TABLE name, SHOW commit_interval")),
+                        .hint("SHOW TABLES, SHOW VIEWS, SHOW FUNCTIONS, SHOW JOBS, SHOW CREATE TABLE name, SHOW commit_interval")),
                 }
             }
         }
@@ -111,6 +132,12 @@ impl Inner {
         table(&["column", "type", "nullable", "key"], lines.collect())
     }
 
+    /// `EXPLAIN` of a statement that changes rows.
+    pub async fn explain_change(&self, change: &Change) -> Result<Answer> {
+        let text = self.change_plan(change).await?;
+        table(&["plan"], text.lines().map(|line| vec![Some(line.to_string())]).collect())
+    }
+
     /// `EXPLAIN` and `EXPLAIN INCREMENTAL`.
     pub async fn explain(&self, incremental: bool, query: &ast::Query) -> Result<Answer> {
         let planner = self.planner(self.snapshot().await?);
@@ -133,6 +160,7 @@ fn kind(object: &Object) -> String {
         ObjectKind::Connector => object.properties.get("connector").cloned().unwrap_or_default(),
         ObjectKind::View => "view".into(),
         ObjectKind::MaterializedView => "materialized view".into(),
+        ObjectKind::Function => "function".into(),
     }
 }
 

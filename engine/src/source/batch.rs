@@ -1,6 +1,8 @@
-//! Connector tables in batch queries: a table provider that reads every split once, from its beginning to its end.
+//! Connector tables in batch queries: a table provider that reads every split once, from its beginning to its end or to
+//! where a job has read it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -27,7 +29,12 @@ const BATCH_ROWS: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct SourceTable {
     source: Arc<dyn Source>,
+    /// Where to end, by split; splits that are not named are not read.
+    until: Option<Positions>,
 }
+
+/// Where to end, by split.
+pub type Positions = Arc<BTreeMap<String, SplitPosition>>;
 
 impl SourceTable {
     /// # Errors
@@ -39,7 +46,21 @@ impl SourceTable {
             )
             .hint("bound it ('number-of-rows' or 'events.num'), or read it by a materialized view or INSERT INTO"));
         }
-        Ok(Self { source })
+        Ok(Self { source, until: None })
+    }
+
+    /// What a job has read that stands at these positions.
+    ///
+    /// # Errors
+    /// `Sql` for a source that would not give the same rows again.
+    pub fn up_to(source: Arc<dyn Source>, until: Positions) -> Result<Self> {
+        if !source.repeatable() {
+            return Err(Error::sql(
+                "this connector does not give the same rows twice, so nothing can be compared with them",
+            )
+            .hint("its rows depend on the clock (kind 'now')"));
+        }
+        Ok(Self { source, until: Some(until) })
     }
 }
 
@@ -64,15 +85,21 @@ impl TableProvider for SourceTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let source = self.source.clone();
-        let listed = tokio::task::spawn_blocking(move || source.splits()).await;
-        let splits = listed.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(external)?;
+        let splits = match &self.until {
+            Some(until) => until.keys().map(|id| Split { id: id.clone() }).collect(),
+            None => {
+                let source = self.source.clone();
+                let listed = tokio::task::spawn_blocking(move || source.splits()).await;
+                listed.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(external)?
+            }
+        };
         let schema = self.source.schema();
         let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let schema = Arc::new(schema.project(&projection)?);
         let partition = |splits| {
             let (source, schema, projection) = (self.source.clone(), schema.clone(), projection.clone());
-            Arc::new(SplitGroup { source, splits, projection, schema, limit }) as Arc<dyn PartitionStream>
+            let until = self.until.clone();
+            Arc::new(SplitGroup { source, splits, until, projection, schema, limit }) as Arc<dyn PartitionStream>
         };
         let groups = deal(splits, state.config().target_partitions());
         let partitions = groups.into_iter().map(partition).collect();
@@ -106,6 +133,7 @@ fn external(error: Error) -> DataFusionError {
 struct SplitGroup {
     source: Arc<dyn Source>,
     splits: Vec<Split>,
+    until: Option<Positions>,
     projection: Vec<usize>,
     schema: SchemaRef,
     limit: Option<usize>,
@@ -120,10 +148,14 @@ impl PartitionStream for SplitGroup {
         let mut stream = RecordBatchReceiverStream::builder(self.schema.clone(), 2);
         let sender = stream.tx();
         let (source, splits) = (self.source.clone(), self.splits.clone());
-        let (projection, limit) = (self.projection.clone(), self.limit);
+        let (projection, limit, until) = (self.projection.clone(), self.limit, self.until.clone());
         stream.spawn_blocking(move || {
             let mut take = |batch| sender.blocking_send(Ok(batch)).is_ok();
-            read_all(source.as_ref(), &splits, &projection, limit, &mut take).map_err(external)
+            match until {
+                None => read_all(source.as_ref(), &splits, &projection, limit, &mut take),
+                Some(until) => read_until(source.as_ref(), &until, &splits, &projection, &mut take),
+            }
+            .map_err(external)
         });
         stream.build()
     }
@@ -149,6 +181,51 @@ fn read_all(
                     }
                 }
                 // This thread may block; the query is waiting for exactly this.
+                Read::Idle(time) => std::thread::sleep(time),
+                Read::End => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads splits from their beginning to the given positions, until `take` wants no more.
+///
+/// A position counts records, a reader is asked for rows, and malformed records are no rows: a read that goes too far is
+/// repeated for fewer rows from where it began.
+fn read_until(
+    source: &dyn Source,
+    until: &BTreeMap<String, SplitPosition>,
+    splits: &[Split],
+    projection: &[usize],
+    take: &mut impl FnMut(RecordBatch) -> bool,
+) -> Result<()> {
+    for split in splits {
+        let end = until.get(&split.id).copied().unwrap_or_default();
+        let mut reader = source.open(split, SplitPosition::default(), projection)?;
+        let mut rows = BATCH_ROWS;
+        loop {
+            let before = reader.position();
+            let left = end.rows.saturating_sub(before.rows);
+            if left == 0 {
+                break;
+            }
+            let wanted = rows.min(usize::try_from(left).unwrap_or(BATCH_ROWS));
+            match reader.read(wanted)? {
+                Read::Rows(_) if reader.position().rows > end.rows => {
+                    if wanted == 1 {
+                        // What is left up to the end are malformed records.
+                        break;
+                    }
+                    rows = wanted / 2;
+                    reader = source.open(split, before, projection)?;
+                }
+                Read::Rows(batch) => {
+                    rows = BATCH_ROWS.min(rows.saturating_mul(2));
+                    if !take(batch) {
+                        return Ok(());
+                    }
+                }
                 Read::Idle(time) => std::thread::sleep(time),
                 Read::End => break,
             }

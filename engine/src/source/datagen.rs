@@ -141,6 +141,10 @@ impl Source for Datagen {
         }))
     }
 
+    fn repeatable(&self) -> bool {
+        !self.fields.iter().any(Field::depends_on_clock)
+    }
+
     fn estimated_rows(&self) -> Option<u64> {
         self.rows
     }

@@ -173,6 +173,10 @@ impl Source for Filesystem {
         Ok(reader)
     }
 
+    fn repeatable(&self) -> bool {
+        true
+    }
+
     fn estimated_rows(&self) -> Option<u64> {
         let Format::Parquet(format) = &self.format else { return None };
         let files = self.files.list(false).ok()?;

@@ -269,6 +269,10 @@ impl Source for Nexmark {
         })
     }
 
+    fn repeatable(&self) -> bool {
+        true
+    }
+
     fn estimated_rows(&self) -> Option<u64> {
         self.events.map(|events| self.table.rows_in(events))
     }

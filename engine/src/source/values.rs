@@ -40,6 +40,10 @@ impl Source for ValuesSource {
         Ok(Box::new(ValuesReader { rows: self.rows.project(projection)?, position: from }))
     }
 
+    fn repeatable(&self) -> bool {
+        true
+    }
+
     fn estimated_rows(&self) -> Option<u64> {
         Some(self.rows.num_rows() as u64)
     }

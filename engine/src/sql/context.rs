@@ -3,37 +3,37 @@
 //! The same query is planned in one of two modes. In batch mode tables can be scanned; in continuous mode they only have
 //! a schema, and `plan::build` turns the logical plan into incremental operators.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use catalog::{Object, ObjectKind, Snapshot};
+use catalog::{Object, ObjectId, ObjectKind, Snapshot};
 use datafusion::catalog::Session;
+use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source, source_as_provider};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility, cast, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
-use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use datafusion::sql::sqlparser::ast::{self, visit_expressions_mut, visit_relations};
+use futures::future::BoxFuture;
 use storage::Warehouse;
 use storage::scan::DynamicTable;
-use storage::types::{arrow_schema, storable_schema};
+use storage::types::storable_schema;
 
 use crate::connector::{self, ConnectorTable};
 use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
-use crate::source::batch::SourceTable;
+use crate::source::batch::{Positions, SourceTable};
 use crate::sql::exact::ExactExpressions;
-use crate::sql::functions::cast::castable;
-use crate::sql::parse::{digits, parse_type};
 use crate::sql::statement::Statement;
-use crate::sql::types::{QueryTypes, sql_name};
+use crate::sql::table::{TableColumns, physical_schema};
+use crate::sql::types::QueryTypes;
 use crate::sql::{aggregates, functions};
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
@@ -59,6 +59,8 @@ pub struct Planner {
     pub base_dir: Option<PathBuf>,
     /// Partitions of batch plans.
     pub partitions: usize,
+    /// How far connectors are read in batch; those that are not named are not read. `None`: to their ends.
+    pub read_up_to: Option<Arc<BTreeMap<ObjectId, Positions>>>,
 }
 
 /// A planned query.
@@ -141,7 +143,8 @@ fn collect_ctes(query: &ast::Query, names: &mut BTreeSet<String>) {
 }
 
 impl Planner {
-    fn state(&self, mode: Mode) -> Result<SessionState> {
+    /// What statements are planned and run with.
+    pub fn state(&self, mode: Mode) -> Result<SessionState> {
         let mut config = SessionConfig::new()
             .with_target_partitions(self.partitions)
             .with_information_schema(false)
@@ -175,7 +178,8 @@ impl Planner {
             return Ok(object.clone());
         }
         let error = Error::sql(format!("there is no table or view named {name}")).at(position);
-        let nearest = crate::options::nearest(name, self.snapshot.objects.values().map(|o| o.name.as_str()));
+        let readable = self.snapshot.objects.values().filter(|o| o.kind != ObjectKind::Function);
+        let nearest = crate::options::nearest(name, readable.map(|o| o.name.as_str()));
         Err(match nearest {
             Some(nearest) => error.hint(format!("did you mean {nearest}?")),
             None => error.hint("SHOW TABLES lists what there is"),
@@ -184,7 +188,7 @@ impl Planner {
 
     /// The connector behind a connector table.
     pub fn connector(&self, object: &Object) -> Result<ConnectorTable> {
-        let schema = arrow_schema(object)?;
+        let schema = physical_schema(object)?;
         let noted = object.properties.get(BASE_DIR).map(PathBuf::from);
         let base_dir = self.base_dir.clone().or(noted).unwrap_or_default();
         connector::create(&object.properties, schema, self.warehouse.clock().clone(), &base_dir)
@@ -192,23 +196,38 @@ impl Planner {
     }
 
     /// Plans a query.
-    pub fn query<'a>(&'a self, query: &'a ast::Query, mode: Mode) -> futures::future::BoxFuture<'a, Result<Planned>> {
+    pub fn query<'a>(&'a self, query: &'a ast::Query, mode: Mode) -> BoxFuture<'a, Result<Planned>> {
+        self.query_over(query, mode, &[])
+    }
+
+    /// Plans a query that may read tables which are not in the catalog.
+    pub fn query_over<'a>(
+        &'a self,
+        query: &'a ast::Query,
+        mode: Mode,
+        tables: &'a [(&'a str, Arc<dyn TableProvider>)],
+    ) -> BoxFuture<'a, Result<Planned>> {
         Box::pin(async move {
             let state = self.state(mode)?;
-            let mut reads: Vec<Arc<Object>> = Vec::new();
+            let mut query = query.clone();
+            let mut reads = self.inline(&mut query)?;
             let catalog = state.config_options().catalog.clone();
             let schema = state
                 .catalog_list()
                 .catalog(&catalog.default_catalog)
                 .and_then(|c| c.schema(&catalog.default_schema))
                 .ok_or_else(|| Error::internal("the default schema does not exist"))?;
-            for (name, position) in relations(query) {
+            for (name, position) in relations(&query) {
+                if let Some((_, table)) = tables.iter().find(|(own, _)| *own == name) {
+                    schema.register_table(name, table.clone())?;
+                    continue;
+                }
                 let object = self.object(&name, position)?;
                 let provider = self.provider(&object, mode).await.map_err(|e| e.at(position))?;
                 schema.register_table(name, provider)?;
                 reads.push(object);
             }
-            let statement = ast::Statement::Query(Box::new(name_subqueries(exact_filters(query))));
+            let statement = ast::Statement::Query(Box::new(name_subqueries(exact_filters(&query))));
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
             if mode == Mode::Continuous {
@@ -218,28 +237,49 @@ impl Planner {
         })
     }
 
-    async fn provider(&self, object: &Arc<Object>, mode: Mode) -> Result<Arc<dyn TableProvider>> {
-        match (object.kind, mode) {
+    /// What a query reads an object from.
+    pub(super) async fn provider(&self, object: &Arc<Object>, mode: Mode) -> Result<Arc<dyn TableProvider>> {
+        let stored: Arc<dyn TableProvider> = match (object.kind, mode) {
+            (ObjectKind::Function, _) => {
+                return Err(Error::sql(format!("{} is a function, not a table", object.name)));
+            }
             (ObjectKind::View, _) => {
                 let query = view_query(object)?;
                 let planned = self.query(&query, mode).await?;
                 let names: Vec<_> = object.columns.iter().map(|c| c.name.clone()).collect();
                 let plan = rename(planned.logical, &names)?;
-                Ok(Arc::new(ViewTable::new(plan, Some(object.sql.clone()))))
+                return Ok(Arc::new(ViewTable::new(plan, Some(object.sql.clone()))));
             }
             (_, Mode::Continuous) => {
-                let schema = arrow_schema(object)?;
-                Ok(Arc::new(ContinuousTable { object: object.clone(), schema }))
+                let schema = physical_schema(object)?;
+                Arc::new(ContinuousTable { object: object.clone(), schema })
             }
             (ObjectKind::Connector, Mode::Batch) => {
                 let source = self.connector(object)?.readable(&object.name)?;
-                Ok(Arc::new(SourceTable::new(source).map_err(|e| e.with("table", &object.name))?))
+                let table = match &self.read_up_to {
+                    None => SourceTable::new(source),
+                    Some(positions) => {
+                        SourceTable::up_to(source, positions.get(&object.id).cloned().unwrap_or_default())
+                    }
+                };
+                Arc::new(table.map_err(|e| e.with("table", &object.name))?)
             }
             (ObjectKind::Table | ObjectKind::MaterializedView, Mode::Batch) => {
                 let state = self.snapshot.tables.get(&object.id).cloned().unwrap_or_default();
-                Ok(Arc::new(DynamicTable::new(self.warehouse.clone(), object.clone(), state)?))
+                Arc::new(DynamicTable::new(self.warehouse.clone(), object.clone(), state)?)
             }
+        };
+        if object.kind != ObjectKind::Connector {
+            return Ok(stored);
         }
+        let columns = TableColumns::of(object)?;
+        if !columns.any_computed() {
+            return Ok(stored);
+        }
+        // What a connector does not know is computed where it is read.
+        let completed = self.completed(&self.state(mode)?, &columns, Column::new_unqualified)?;
+        let scan = LogicalPlanBuilder::scan(object.name.as_str(), provider_as_source(stored), None)?;
+        Ok(Arc::new(ViewTable::new(scan.project(completed)?.build()?, None)))
     }
 
     /// Turns a planned query into incremental operators whose result has the given columns.
@@ -301,7 +341,7 @@ fn name_subqueries(mut query: ast::Query) -> ast::Query {
 
 /// Gives every column of a query's SELECT list a name of its own. For INSERT, where only the place of a column counts:
 /// two columns of the same text, such as two NULLs, must not be taken for one.
-fn name_columns(query: &ast::Query) -> ast::Query {
+pub fn name_columns(query: &ast::Query) -> ast::Query {
     let mut query = query.clone();
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         for (place, item) in select.projection.iter_mut().enumerate() {
@@ -312,35 +352,6 @@ fn name_columns(query: &ast::Query) -> ast::Query {
         }
     }
     query
-}
-
-/// The query of an INSERT with names of their own for its columns, and with literals in VALUES cast to the types of their
-/// columns where they would lose something: an empty array or a NULL within a struct has no type of its own, a number with a point
-/// becomes a DOUBLE.
-pub fn name_inserted(query: &ast::Query, table: &Object, columns: &[String]) -> Result<ast::Query> {
-    let mut query = name_columns(query);
-    let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
-    let schema = arrow_schema(table)?;
-    for (place, field) in schema.fields().iter().enumerate() {
-        let place = if columns.is_empty() { Some(place) } else { columns.iter().position(|c| c == field.name()) };
-        let decimal = matches!(field.data_type(), DataType::Decimal128(..));
-        let Some(place) = place.filter(|_| decimal || field.data_type().is_nested()) else { continue };
-        let data_type = parse_type(&sql_name(field.data_type()))?;
-        for row in &mut values.rows {
-            if let Some(value) = row.get_mut(place) {
-                match digits(value) {
-                    Some(digits) if decimal => *value = digits,
-                    _ if decimal => continue,
-                    _ => {}
-                }
-                let null = ast::Expr::value(ast::Value::Null);
-                let expr = Box::new(std::mem::replace(value, null));
-                let (kind, data_type) = (ast::CastKind::Cast, data_type.clone());
-                *value = ast::Expr::Cast { kind, expr, data_type, array: false, format: None };
-            }
-        }
-    }
-    Ok(query)
 }
 
 /// Gives a plan's columns other names; with too few or too many names it is an error.
@@ -369,68 +380,8 @@ pub fn stored_schema(plan: &LogicalPlan) -> Result<SchemaRef> {
     Ok(crate::plan::build::internal_schema(&*storable_schema(schema)?))
 }
 
-/// Brings a query's columns into the order and types of a table. `columns` names the targets in the query's order.
-pub fn fit_to_table(plan: LogicalPlan, table: &Object, columns: &[String]) -> Result<LogicalPlan> {
-    let schema = arrow_schema(table)?;
-    let all: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let names = if columns.is_empty() { &all } else { columns };
-    let given = plan.schema().columns();
-    if given.len() != names.len() {
-        return Err(Error::sql(format!(
-            "INSERT INTO {} has {} columns, but its query gives {}",
-            table.name,
-            names.len(),
-            given.len()
-        ))
-        .hint(format!("the columns of {} are: {}", table.name, all.join(", "))));
-    }
-    if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
-        return Err(Error::sql(format!("the table {} has no column {unknown}", table.name))
-            .hint(format!("its columns are: {}", all.join(", "))));
-    }
-    let fitted = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let place = names.iter().position(|name| name == field.name());
-            let value = match place {
-                Some(place) => Expr::Column(given[place].clone()),
-                None => lit(ScalarValue::Null),
-            };
-            if let Some(place) = place {
-                let from = plan.schema().field(place).data_type();
-                if !castable(from, field.data_type()) {
-                    return Err(Error::sql(format!(
-                        "a value of type {} does not fit the column {} of type {}",
-                        crate::sql::types::sql_name(from),
-                        field.name(),
-                        crate::sql::types::sql_name(field.data_type())
-                    )));
-                }
-            }
-            Ok(cast(value, field.data_type().clone()).alias(field.name()))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(LogicalPlanBuilder::from(plan).project(fitted)?.build()?)
-}
-
-/// A logical plan that reads rows held in memory.
-pub fn memory_scan(name: &str, schema: SchemaRef, rows: Vec<arrow::array::RecordBatch>) -> Result<LogicalPlan> {
-    let table = datafusion::datasource::MemTable::try_new(schema, vec![rows])?;
-    Ok(LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()?)
-}
-
-impl Planner {
-    /// A scan of a stored object, and the state to run it with.
-    pub async fn scan(&self, object: &Arc<Object>) -> Result<(LogicalPlan, SessionState)> {
-        let provider = self.provider(object, Mode::Batch).await?;
-        let plan = LogicalPlanBuilder::scan(object.name.as_str(), provider_as_source(provider), None)?.build()?;
-        Ok((plan, self.state(Mode::Batch)?))
-    }
-}
-
 /// Functions whose value changes by themselves would make a view wrong without any change of its input.
-fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
+pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
     const CLOCK: [&str; 5] = ["now", "current_date", "current_time", "current_timestamp", "today"];
     let mut found = None;
     plan.apply_with_subqueries(|node| {

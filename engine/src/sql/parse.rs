@@ -8,10 +8,12 @@
 //! names, and the many spellings of one thing (types, option keys, the two forms of PRIMARY KEY) make no difference. `IF NOT EXISTS`
 //! and `OR REPLACE` are left out of definitions: they say how to create, not what.
 
+mod change;
 mod create_table;
 mod cursor;
 mod data_type;
 mod dialect;
+mod function;
 mod prepare;
 mod refuse;
 mod rewrite;
@@ -23,12 +25,12 @@ use self::cursor::Cursor;
 pub use self::cursor::quoted;
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
-use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Show, Statement};
+use crate::sql::statement::{Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement};
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 15] = [
-    "select", "values", "with", "create", "drop", "insert", "execute", "begin", "explain", "show", "describe", "desc",
-    "set", "flush", "resume",
+const STATEMENTS: [&str; 20] = [
+    "select", "values", "with", "create", "drop", "insert", "update", "delete", "merge", "truncate", "verify",
+    "execute", "begin", "explain", "show", "describe", "desc", "set", "flush", "resume",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
@@ -58,6 +60,12 @@ pub(super) fn parse_type(text: &str) -> Result<ast::DataType> {
     Cursor::new(text)?.sql(data_type::parse)
 }
 
+/// Parses an expression in canonical text, as the catalog holds it, and makes it ready for the planner.
+pub fn stored_expression(text: &str) -> Result<ast::Expr> {
+    let expression = Cursor::new(text)?.sql(|parser| parser.parse_expr())?;
+    prepare::part(expression).map(|(expression, _)| expression)
+}
+
 type Parsed = (Statement, String);
 
 fn statement(cursor: &mut Cursor) -> Result<Parsed> {
@@ -69,9 +77,11 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "create" => create(cursor),
         "drop" => drop_objects(cursor),
         "insert" => {
-            let (insert, text) = insert(cursor)?;
+            let (insert, text) = change::insert(cursor)?;
             Ok((Statement::Insert(insert), text))
         }
+        "update" | "delete" | "merge" | "truncate" => change::change_statement(cursor),
+        "verify" => verify(cursor),
         "execute" | "begin" => statement_set(cursor),
         "explain" => explain(cursor),
         "show" => show(cursor),
@@ -90,7 +100,10 @@ fn unknown_statement(cursor: &Cursor, word: &str) -> Error {
     if let Some(message) = refuse::statement(word) {
         return Error::sql(message).at(cursor.position());
     }
-    let error = cursor.unexpected("a statement", "SELECT, CREATE, DROP, INSERT, EXPLAIN, SHOW, DESCRIBE, SET or FLUSH");
+    let error = cursor.unexpected(
+        "a statement",
+        "SELECT, CREATE, DROP, INSERT, UPDATE, DELETE, MERGE, EXPLAIN, SHOW, DESCRIBE, VERIFY, SET or FLUSH",
+    );
     let nearest = STATEMENTS.iter().min_by_key(|known| strsim::osa_distance(known, word));
     match nearest.filter(|known| strsim::osa_distance(known, word) <= 2 && word.len() > 2) {
         Some(known) => error.hint(format!("did you mean {}?", known.to_uppercase())),
@@ -101,11 +114,6 @@ fn unknown_statement(cursor: &Cursor, word: &str) -> Error {
 fn end_of_statement(cursor: &Cursor) -> Result<()> {
     match cursor.peek() {
         Token::EOF | Token::SemiColon => Ok(()),
-        _ if cursor.word() == Some("on") && matches!(cursor.word_at(1), Some("conflict" | "duplicate")) => {
-            let error = Error::sql("ON CONFLICT and ON DUPLICATE KEY are not supported");
-            let hint = "declare a PRIMARY KEY: INSERT then replaces the row with the same key";
-            Err(error.hint(hint).at(cursor.position()))
-        }
         _ => Err(cursor.unexpected("`;` or the end of the statement", "")),
     }
 }
@@ -117,7 +125,7 @@ fn query(cursor: &mut Cursor) -> Result<(ast::Query, String)> {
         return Err(cursor.unexpected("a query", "SELECT ..., VALUES ... or WITH ..."));
     }
     let query = *cursor.sql(|parser| parser.parse_query())?;
-    prepare::query(query).map_err(|error| error.at(position))
+    prepare::part(query).map_err(|error| error.at(position))
 }
 
 fn query_statement(cursor: &mut Cursor) -> Result<Parsed> {
@@ -128,14 +136,13 @@ fn query_statement(cursor: &mut Cursor) -> Result<Parsed> {
 fn create(cursor: &mut Cursor) -> Result<Parsed> {
     cursor.expect("create", "")?;
     let or_replace = cursor.accept("or replace");
-    let replaced = cursor.position();
     if cursor.accept("table") {
-        if or_replace {
-            let error = Error::sql("CREATE OR REPLACE TABLE is not supported yet").at(replaced);
-            return Err(error.hint("DROP TABLE it first, or CREATE TABLE IF NOT EXISTS"));
-        }
-        let (table, text) = create_table::create_table(cursor)?;
+        let (table, text) = create_table::create_table(cursor, or_replace)?;
         return Ok((Statement::CreateTable(table), text));
+    }
+    if cursor.accept("function") {
+        let (function, text) = function::create_function(cursor, or_replace)?;
+        return Ok((Statement::CreateFunction(function), text));
     }
     if cursor.word() == Some("materialized") || cursor.word() == Some("view") {
         let (view, text) = create_view(cursor, or_replace)?;
@@ -147,10 +154,8 @@ fn create(cursor: &mut Cursor) -> Result<Parsed> {
         "SINK" => "write CREATE TABLE t (...) WITH (connector = '...') and INSERT INTO t SELECT ...",
         "INDEX" | "UNIQUE" => "declare a PRIMARY KEY, or create a materialized view in the shape that is queried",
         "DATABASE" | "SCHEMA" | "CATALOG" => "there is one namespace; use another warehouse to keep things apart",
-        "TEMPORARY" | "TEMP" | "EXTERNAL" | "FUNCTION" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET"
-        | "RECURSIVE" | "USER" | "ROLE" | "SEQUENCE" | "MODEL" | "TRIGGER" => {
-            "write CREATE TABLE or CREATE [MATERIALIZED] VIEW"
-        }
+        "TEMPORARY" | "TEMP" | "EXTERNAL" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET" | "RECURSIVE" | "USER"
+        | "ROLE" | "SEQUENCE" | "MODEL" | "TRIGGER" => "write CREATE TABLE or CREATE [MATERIALIZED] VIEW",
         _ => {
             return Err(
                 cursor.unexpected("TABLE, VIEW or MATERIALIZED VIEW", "CREATE TABLE or CREATE [MATERIALIZED] VIEW")
@@ -191,7 +196,7 @@ fn comma_separated(names: &[String]) -> String {
 }
 
 fn drop_objects(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "DROP TABLE | VIEW | MATERIALIZED VIEW | JOB [IF EXISTS] name";
+    const EXAMPLE: &str = "DROP TABLE | VIEW | MATERIALIZED VIEW | FUNCTION | JOB [IF EXISTS] name";
     cursor.expect("drop", EXAMPLE)?;
     let (kind, kind_text) = if cursor.accept("table") {
         (DropKind::Table, "TABLE")
@@ -199,15 +204,27 @@ fn drop_objects(cursor: &mut Cursor) -> Result<Parsed> {
         (DropKind::View, "VIEW")
     } else if cursor.accept("materialized view") {
         (DropKind::MaterializedView, "MATERIALIZED VIEW")
+    } else if cursor.accept("function") {
+        (DropKind::Function, "FUNCTION")
     } else if cursor.accept("job") {
         (DropKind::Job, "JOB")
     } else {
-        return Err(cursor.unexpected("TABLE, VIEW, MATERIALIZED VIEW or JOB", EXAMPLE));
+        return Err(cursor.unexpected("TABLE, VIEW, MATERIALIZED VIEW, FUNCTION or JOB", EXAMPLE));
     };
     let if_exists = cursor.accept("if exists");
-    let mut names = vec![cursor.name("a name")?];
-    while cursor.accept_token(&Token::Comma) {
+    let mut names = Vec::new();
+    loop {
         names.push(cursor.name("a name")?);
+        // PostgreSQL's form; there is one function of a name.
+        if kind == DropKind::Function && cursor.accept_token(&Token::LParen) {
+            while cursor.peek() != &Token::RParen && cursor.peek() != &Token::EOF {
+                cursor.advance();
+            }
+            cursor.expect_token(&Token::RParen, EXAMPLE)?;
+        }
+        if !cursor.accept_token(&Token::Comma) {
+            break;
+        }
     }
     let cascade = cursor.accept("cascade");
     if !cascade {
@@ -221,30 +238,14 @@ fn drop_objects(cursor: &mut Cursor) -> Result<Parsed> {
     Ok((Statement::Drop(Drop { kind, names, if_exists, cascade }), text))
 }
 
-fn insert(cursor: &mut Cursor) -> Result<(Insert, String)> {
-    const EXAMPLE: &str = "INSERT INTO table [(columns)] SELECT ... or VALUES ...";
-    let position = cursor.position();
-    cursor.expect("insert", EXAMPLE)?;
-    match cursor.word() {
-        Some("overwrite") => {
-            return Err(Error::sql("INSERT OVERWRITE is not supported yet").hint("use INSERT INTO").at(position));
-        }
-        Some("or" | "ignore") => {
-            let hint = "declare a PRIMARY KEY: INSERT then replaces the row with the same key";
-            return Err(Error::sql("INSERT OR ... is not supported").hint(hint).at(position));
-        }
-        _ => cursor.expect("into", EXAMPLE)?,
-    }
-    let table = cursor.name("the table's name")?;
-    let query_in_parentheses =
-        matches!(cursor.word_at(1), Some("select" | "values" | "with")) && cursor.peek() == &Token::LParen;
-    let columns = match cursor.peek() {
-        Token::LParen if !query_in_parentheses => cursor.names_in_parentheses("column")?,
-        _ => Vec::new(),
-    };
-    let (query, query_text) = query(cursor)?;
-    let text = format!("INSERT INTO {}{} {query_text}", quoted(&table), column_list(&columns));
-    Ok((Insert { table, columns, query }, text))
+/// `VERIFY [MATERIALIZED VIEW] name`.
+fn verify(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "VERIFY MATERIALIZED VIEW name";
+    cursor.expect("verify", EXAMPLE)?;
+    cursor.expect("materialized view", EXAMPLE)?;
+    let name = cursor.name("the view's name")?;
+    let text = format!("VERIFY MATERIALIZED VIEW {}", quoted(&name));
+    Ok((Statement::Verify(name), text))
 }
 
 /// `EXECUTE STATEMENT SET BEGIN ...; END`, or `BEGIN STATEMENT SET; ...; END`: the `;` within do not end it.
@@ -275,7 +276,11 @@ fn statement_set(cursor: &mut Cursor) -> Result<Parsed> {
         if cursor.word() != Some("insert") {
             return Err(cursor.unexpected("INSERT or END", EXAMPLE));
         }
-        let (insert, insert_text) = insert(cursor)?;
+        let (insert, insert_text) = change::insert(cursor)?;
+        if !matches!(insert.mode, InsertMode::Upsert) {
+            let error = Error::sql("a statement set holds plain INSERT INTO only: its inserts run continuously");
+            return Err(error.hint("leave out OVERWRITE and ON CONFLICT").at(position));
+        }
         if cursor.peek() != &Token::SemiColon {
             end_of_statement(cursor)?;
             return Err(cursor.unexpected("`;` and END", EXAMPLE));
@@ -287,14 +292,14 @@ fn statement_set(cursor: &mut Cursor) -> Result<Parsed> {
 }
 
 fn explain(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "EXPLAIN [INCREMENTAL] SELECT ... | CREATE MATERIALIZED VIEW ... | INSERT ...";
+    const EXAMPLE: &str = "EXPLAIN [INCREMENTAL] SELECT ... | CREATE MATERIALIZED VIEW ... | INSERT ... | UPDATE ...";
     cursor.expect("explain", EXAMPLE)?;
     // Flink's long form of the same.
     cursor.accept("plan for");
     let incremental = cursor.accept("incremental");
     let (query, inner) = match cursor.word().unwrap_or_default() {
         "insert" => {
-            let (insert, text) = insert(cursor)?;
+            let (insert, text) = change::insert(cursor)?;
             (insert.query, text)
         }
         "create" => match create(cursor)? {
@@ -305,36 +310,45 @@ fn explain(cursor: &mut Cursor) -> Result<Parsed> {
             let error = Error::sql(format!("EXPLAIN {} is not supported", option.to_uppercase()));
             return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
         }
+        "update" | "delete" | "merge" | "truncate" => {
+            let position = cursor.position();
+            let (change, text) = change::change(cursor)?;
+            if incremental || matches!(change, Change::Truncate(_)) {
+                let error = Error::sql("this statement has no incremental plan to explain: it runs once");
+                return Err(error.hint("write EXPLAIN UPDATE ..., or EXPLAIN INCREMENTAL SELECT ...").at(position));
+            }
+            return Ok((Statement::ExplainChange(Box::new(change)), format!("EXPLAIN {text}")));
+        }
         "select" | "values" | "with" => query(cursor)?,
         _ if cursor.peek() == &Token::LParen => query(cursor)?,
-        _ => return Err(cursor.unexpected("a query, CREATE VIEW or INSERT", EXAMPLE)),
+        _ => return Err(cursor.unexpected("a query, CREATE VIEW, INSERT, UPDATE, DELETE or MERGE", EXAMPLE)),
     };
     let text = format!("EXPLAIN {}{inner}", if incremental { "INCREMENTAL " } else { "" });
     Ok((Statement::Explain { incremental, query }, text))
 }
 
 fn show(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "SHOW TABLES | VIEWS | JOBS | CREATE TABLE name | setting";
+    const EXAMPLE: &str = "SHOW TABLES | VIEWS | FUNCTIONS | JOBS | CREATE TABLE name | setting";
     cursor.expect("show", EXAMPLE)?;
     let position = cursor.position();
     let (show, text) = if cursor.accept("tables") {
         (Show::Tables, "SHOW TABLES".to_owned())
     } else if cursor.accept("views") || cursor.accept("materialized views") {
         (Show::Views, "SHOW VIEWS".to_owned())
+    } else if cursor.accept("functions") {
+        (Show::Functions, "SHOW FUNCTIONS".to_owned())
     } else if cursor.accept("jobs") {
         (Show::Jobs, "SHOW JOBS".to_owned())
     } else if cursor.accept("create") {
-        let kind = ["materialized view", "view", "table"].into_iter().find(|kind| cursor.accept(kind));
+        let kind = ["materialized view", "view", "table", "function"].into_iter().find(|kind| cursor.accept(kind));
         let Some(kind) = kind else { return Err(cursor.unexpected("TABLE or VIEW", "SHOW CREATE TABLE name")) };
         let name = cursor.name("a name")?;
         let text = format!("SHOW CREATE {} {}", kind.to_uppercase(), quoted(&name));
+        let name = if kind == "function" { crate::sql::inline::object_name(&name) } else { name };
         (Show::Create(name), text)
     } else {
         match cursor.word() {
-            Some(
-                other @ ("databases" | "schemas" | "catalogs" | "functions" | "columns" | "sources" | "sinks"
-                | "indexes"),
-            ) => {
+            Some(other @ ("databases" | "schemas" | "catalogs" | "columns" | "sources" | "sinks" | "indexes")) => {
                 let error = Error::sql(format!("SHOW {} is not supported", other.to_uppercase())).at(position);
                 return Err(error.hint(format!("write {EXAMPLE}; DESCRIBE name lists columns")));
             }
@@ -412,7 +426,8 @@ fn setting_name(cursor: &mut Cursor, example: &str) -> Result<String> {
 
 /// How a setting's name is printed: bare where it can be.
 fn setting_text(name: &str) -> String {
-    let bare = name.split('.').all(|part| quoted(part) == part) && !matches!(name, "tables" | "views" | "jobs");
+    let bare =
+        name.split('.').all(|part| quoted(part) == part) && !matches!(name, "tables" | "views" | "jobs" | "functions");
     if bare { name.to_owned() } else { cursor::literal(name) }
 }
 

@@ -8,6 +8,12 @@ use arrow::datatypes::DataType;
 
 use crate::error::Position;
 
+mod change;
+
+pub use change::{
+    Assignment, Change, ConflictAction, Delete, Merge, MergeAction, MergeClause, OnConflict, Target, Update, When,
+};
+
 /// A statement with its place and its canonical text.
 #[derive(Debug, Clone)]
 pub struct ParsedStatement {
@@ -26,10 +32,16 @@ pub enum Statement {
     CreateTable(CreateTable),
     /// `CREATE [MATERIALIZED] VIEW name AS query`.
     CreateView(CreateView),
-    /// `DROP TABLE | VIEW | MATERIALIZED VIEW`.
+    /// `CREATE FUNCTION`.
+    CreateFunction(CreateFunction),
+    /// `DROP TABLE | VIEW | MATERIALIZED VIEW | FUNCTION | JOB`.
     Drop(Drop),
     /// `INSERT INTO table [(columns)] query`.
     Insert(Insert),
+    /// `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`.
+    Change(Box<Change>),
+    /// `VERIFY MATERIALIZED VIEW name`.
+    Verify(String),
     /// `EXECUTE STATEMENT SET BEGIN INSERT ...; INSERT ...; END`.
     StatementSet(Vec<Insert>),
     /// SELECT, VALUES, WITH.
@@ -41,6 +53,8 @@ pub enum Statement {
         /// The query of the explained statement.
         query: ast::Query,
     },
+    /// `EXPLAIN` of a statement that changes rows: the batch plan of the rows before and after.
+    ExplainChange(Box<Change>),
     /// `SHOW ...`.
     Show(Show),
     /// `DESCRIBE name`.
@@ -65,14 +79,29 @@ pub struct CreateTable {
     pub name: String,
     /// `IF NOT EXISTS`.
     pub if_not_exists: bool,
-    /// Columns in order.
+    /// `OR REPLACE`.
+    pub or_replace: bool,
+    /// Columns in order. For `CREATE TABLE ... AS` they come from the query.
     pub columns: Vec<ColumnDefinition>,
     /// Key columns, from either form of PRIMARY KEY.
     pub primary_key: Vec<String>,
     /// `WATERMARK FOR column AS expression`.
     pub watermark: Option<Watermark>,
+    /// `APPEND ONLY`: rows only ever come.
+    pub append_only: bool,
+    /// `AS query`: the first rows.
+    pub query: Option<TableQuery>,
     /// `WITH (...)`: keys as written without quotes, values without quotes. A connector table iff it has `connector`.
     pub options: BTreeMap<String, String>,
+}
+
+/// The query of `CREATE TABLE ... AS`.
+#[derive(Debug, Clone)]
+pub struct TableQuery {
+    /// Names for the columns, if given.
+    pub columns: Vec<String>,
+    /// The query, with window table functions already rewritten to plain SQL.
+    pub query: ast::Query,
 }
 
 /// A column of `CREATE TABLE`.
@@ -80,10 +109,42 @@ pub struct CreateTable {
 pub struct ColumnDefinition {
     /// Name.
     pub name: String,
-    /// Arrow type: strings Utf8View, TIMESTAMP(any) Timestamp(Microsecond, None).
-    pub data_type: DataType,
+    /// Arrow type: strings Utf8View, TIMESTAMP(any) Timestamp(Microsecond, None). `None` for a computed column without
+    /// declared type: it has that of its expression.
+    pub data_type: Option<DataType>,
     /// False for NOT NULL and for key columns.
     pub nullable: bool,
+    /// Where the value comes from if no statement gives one.
+    pub value: ColumnValue,
+}
+
+/// Where a column's value comes from. Expressions are in canonical SQL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ColumnValue {
+    /// From whoever writes the row, else NULL.
+    #[default]
+    Given,
+    /// From whoever writes the row, else `DEFAULT expression`.
+    Default(String),
+    /// Always `AS expression` over the other columns of the row.
+    Computed(String),
+}
+
+/// `CREATE FUNCTION name(parameters) RETURNS type`: a scalar expression with a name.
+#[derive(Debug, Clone)]
+pub struct CreateFunction {
+    /// Name.
+    pub name: String,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// `OR REPLACE`.
+    pub or_replace: bool,
+    /// Parameters: name and type.
+    pub parameters: Vec<(String, ast::DataType)>,
+    /// Type of the result.
+    pub returns: ast::DataType,
+    /// The body, over columns named as the parameters.
+    pub body: ast::Expr,
 }
 
 /// A watermark clause.
@@ -134,6 +195,8 @@ pub enum DropKind {
     View,
     /// `DROP MATERIALIZED VIEW`.
     MaterializedView,
+    /// `DROP FUNCTION`.
+    Function,
     /// `DROP JOB`: ends a continuous INSERT.
     Job,
 }
@@ -147,6 +210,20 @@ pub struct Insert {
     pub columns: Vec<String>,
     /// The rows, with window table functions already rewritten to plain SQL.
     pub query: ast::Query,
+    /// What becomes of the rows that are there.
+    pub mode: InsertMode,
+}
+
+/// What an INSERT does with the rows that are there.
+#[derive(Debug, Clone, Default)]
+pub enum InsertMode {
+    /// A new row replaces the one with the same key.
+    #[default]
+    Upsert,
+    /// `ON CONFLICT`.
+    OnConflict(Box<OnConflict>),
+    /// `INSERT OVERWRITE`: the new rows take the place of all.
+    Overwrite,
 }
 
 /// `SHOW`.
@@ -156,6 +233,8 @@ pub enum Show {
     Tables,
     /// `SHOW VIEWS` (materialized ones too).
     Views,
+    /// `SHOW FUNCTIONS`.
+    Functions,
     /// `SHOW JOBS`.
     Jobs,
     /// `SHOW CREATE TABLE | VIEW name`.

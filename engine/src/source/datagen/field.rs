@@ -184,6 +184,11 @@ fn greatest(data_type: &DataType) -> i64 {
 }
 
 impl Field {
+    /// Whether values differ from one reading to the next.
+    pub(super) fn depends_on_clock(&self) -> bool {
+        self.rule == Rule::Now
+    }
+
     /// Reads the options of a column. `step_micros`: the default distance of timestamps.
     pub(super) fn create(options: &Options<'_>, field: &ArrowField, seed: u64, step_micros: i64) -> Result<Self> {
         let data_type = field.data_type().clone();

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, literal, quoted};
-use super::{comma_separated, data_type, dotted};
+use super::dialect::FrazilDialect;
+use super::{column_list, comma_separated, data_type, dotted};
 use crate::error::{Error, Position, Result};
-use crate::sql::statement::{ColumnDefinition, CreateTable, Watermark};
+use crate::sql::statement::{ColumnDefinition, ColumnValue, CreateTable, TableQuery, Watermark};
 use crate::sql::types;
 
-const EXAMPLE: &str = "CREATE TABLE name (column TYPE [NOT NULL], ..., [PRIMARY KEY (column)], \
-                       [WATERMARK FOR column AS expression]) [WITH (connector = '...')]";
+const EXAMPLE: &str = "CREATE TABLE name (column TYPE [NOT NULL] [DEFAULT value], ..., [column AS expression], [PRIMARY KEY (column)], \
+                       [WATERMARK FOR column AS expression]) [APPEND ONLY] [WITH (connector = '...')]";
+const COMPUTED: &str = "column AS expression";
 const WATERMARK: &str = "WATERMARK FOR ts AS ts - INTERVAL '5' SECOND";
 const OPTIONS: &str = "WITH (connector = '...', 'key' = 'value')";
 
@@ -26,14 +31,12 @@ struct Elements {
     watermark: Option<(Watermark, Option<Position>)>,
 }
 
-/// Reads what follows `CREATE TABLE`; the second value is the canonical text.
-pub(super) fn create_table(cursor: &mut Cursor) -> Result<(CreateTable, String)> {
+/// Reads what follows `CREATE [OR REPLACE] TABLE`; the second value is the canonical text.
+pub(super) fn create_table(cursor: &mut Cursor, or_replace: bool) -> Result<(CreateTable, String)> {
     let if_not_exists = cursor.accept("if not exists");
     let name = cursor.name("the table's name")?;
-    if cursor.word() == Some("as") {
-        let error = Error::sql("CREATE TABLE ... AS is not supported yet").at(cursor.position());
-        return Err(error
-            .hint("CREATE MATERIALIZED VIEW keeps the result up to date; or CREATE TABLE and INSERT INTO ... SELECT"));
+    if cursor.word() == Some("as") || names_and_query(cursor) {
+        return create_table_as(cursor, name, if_not_exists, or_replace);
     }
     cursor.expect_token(&Token::LParen, EXAMPLE)?;
     let mut elements = Elements::default();
@@ -47,9 +50,56 @@ pub(super) fn create_table(cursor: &mut Cursor) -> Result<(CreateTable, String)>
         return Err(cursor.unexpected("`,` or `)`", EXAMPLE));
     }
     cursor.advance();
+    let append = cursor.position();
+    let append_only = cursor.accept("append only");
+    if append_only && !elements.primary_key.is_empty() {
+        let error = Error::sql("a table with PRIMARY KEY cannot be APPEND ONLY").at(append);
+        return Err(error.hint("INSERT replaces the row with the same key: leave out APPEND ONLY or the key"));
+    }
     let options = if cursor.accept("with") { options(cursor)? } else { BTreeMap::new() };
-    let table = resolve(name, if_not_exists, elements, options)?;
+    let mut table = resolve(name, elements, options)?;
+    (table.if_not_exists, table.or_replace, table.append_only) = (if_not_exists, or_replace, append_only);
     let text = canonical(&table);
+    Ok((table, text))
+}
+
+/// Whether names between parentheses and AS are next.
+fn names_and_query(cursor: &Cursor) -> bool {
+    let mut place = 0;
+    let mut separator = &Token::LParen;
+    while cursor.token_at(place) == separator && matches!(cursor.token_at(place + 1), Token::Word(_)) {
+        separator = &Token::Comma;
+        place += 2;
+    }
+    place > 0 && cursor.token_at(place) == &Token::RParen && cursor.word_at(place + 1) == Some("as")
+}
+
+/// `CREATE TABLE name [(columns)] AS query`.
+fn create_table_as(
+    cursor: &mut Cursor,
+    name: String,
+    if_not_exists: bool,
+    or_replace: bool,
+) -> Result<(CreateTable, String)> {
+    const EXAMPLE: &str = "CREATE TABLE name [(column, ...)] AS SELECT ...";
+    let columns = match cursor.peek() {
+        Token::LParen => cursor.names_in_parentheses("column")?,
+        _ => Vec::new(),
+    };
+    cursor.expect("as", EXAMPLE)?;
+    let (query, query_text) = super::query(cursor)?;
+    let text = format!("CREATE TABLE {}{} AS {query_text}", quoted(&name), column_list(&columns));
+    let table = CreateTable {
+        name,
+        if_not_exists,
+        or_replace,
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        watermark: None,
+        append_only: false,
+        query: Some(TableQuery { columns, query }),
+        options: BTreeMap::new(),
+    };
     Ok((table, text))
 }
 
@@ -94,8 +144,8 @@ fn watermark(cursor: &mut Cursor, elements: &mut Elements, position: Option<Posi
     let at = cursor.position();
     let column = cursor.name("the watermark's column")?;
     cursor.expect("as", WATERMARK)?;
-    let expression = cursor.sql(|parser| parser.parse_expr())?;
-    let expression = super::prepare::expression(expression).map_err(|error| error.at(at))?;
+    let expression = cursor.sql(Parser::parse_expr)?;
+    let (_, expression) = super::prepare::part(expression).map_err(|error| error.at(at))?;
     if elements.watermark.is_some() {
         return Err(Error::sql("a table has at most one WATERMARK").at(position));
     }
@@ -118,19 +168,26 @@ fn column(cursor: &mut Cursor, elements: &mut Elements) -> Result<()> {
     if elements.columns.iter().any(|column| column.name == name) {
         return Err(Error::sql(format!("column {name} appears twice")).at(position));
     }
-    match cursor.word() {
+    let mut value = ColumnValue::Given;
+    let data_type = match cursor.word() {
         Some("as") => {
-            let error =
-                Error::sql(format!("computed columns ({name} AS ...) are not supported yet")).at(cursor.position());
-            return Err(error.hint("compute it in a view over the table"));
+            cursor.advance();
+            let (parsed, text) = expression(cursor, Parser::parse_expr)?;
+            if matches!(parsed, Expr::IsNotNull(_)) {
+                let error = Error::sql("a computed column without a type takes no NOT NULL").at(position);
+                return Err(error.hint(format!("leave it out, or write {name} AS (expression IS NOT NULL)")));
+            }
+            value = ColumnValue::Computed(text);
+            None
         }
         Some("metadata") => return refused("METADATA columns are not supported yet", cursor.position()),
-        Some(_) => {}
+        Some(_) => {
+            let position = cursor.position();
+            let sql_type = cursor.sql(data_type::parse)?;
+            Some(types::arrow_type(&sql_type).map_err(|error| error.at(position))?)
+        }
         None => return Err(cursor.unexpected(&format!("the type of column {name}"), &format!("{name} BIGINT"))),
-    }
-    let type_position = cursor.position();
-    let sql_type = cursor.sql(data_type::parse)?;
-    let data_type = types::arrow_type(&sql_type).map_err(|error| error.at(type_position))?;
+    };
     let mut nullable = true;
     loop {
         let position = cursor.position();
@@ -139,6 +196,13 @@ fn column(cursor: &mut Cursor, elements: &mut Elements) -> Result<()> {
         } else if cursor.accept("primary key") {
             cursor.accept("not enforced");
             set_key(elements, vec![(name.clone(), position)], position)?;
+        } else if cursor.accept("not enforced") {
+            // Of a constraint that does not need it.
+        } else if matches!(cursor.word(), Some("default" | "generated")) {
+            if value != ColumnValue::Given {
+                return refused("a column has one DEFAULT or one expression", position);
+            }
+            value = column_value(cursor)?;
         } else if !cursor.accept("null") {
             break;
         }
@@ -146,8 +210,37 @@ fn column(cursor: &mut Cursor, elements: &mut Elements) -> Result<()> {
     if !matches!(cursor.peek(), Token::Comma | Token::RParen) {
         return Err(cursor.unexpected("`,` or `)` or NOT NULL or PRIMARY KEY", EXAMPLE));
     }
-    elements.columns.push(ColumnDefinition { name, data_type, nullable });
+    elements.columns.push(ColumnDefinition { name, data_type, nullable, value });
     Ok(())
+}
+
+/// `DEFAULT expression`, or `GENERATED ALWAYS AS (expression) [STORED | VIRTUAL]`.
+fn column_value(cursor: &mut Cursor) -> Result<ColumnValue> {
+    if cursor.accept("default") {
+        // What follows may be NOT NULL, which must not be taken for a part of the value.
+        let precedence = FrazilDialect.prec_value(Precedence::Is);
+        let (_, default) = expression(cursor, |parser| parser.parse_subexpr(precedence))?;
+        return Ok(ColumnValue::Default(default));
+    }
+    if !cursor.accept("generated always as") {
+        let error = Error::sql("identity columns are not supported").at(cursor.position());
+        return Err(error.hint(format!("write {COMPUTED}, or number the rows in a view by row_number()")));
+    }
+    cursor.expect_token(&Token::LParen, COMPUTED)?;
+    let (_, computed) = expression(cursor, Parser::parse_expr)?;
+    cursor.expect_token(&Token::RParen, COMPUTED)?;
+    let _ = cursor.accept("stored") || cursor.accept("virtual");
+    Ok(ColumnValue::Computed(computed))
+}
+
+/// An expression and its canonical text.
+fn expression(
+    cursor: &mut Cursor,
+    grammar: impl FnOnce(&mut Parser<'static>) -> Result<Expr, ParserError>,
+) -> Result<(Expr, String)> {
+    let position = cursor.position();
+    let expression = cursor.sql(grammar)?;
+    super::prepare::part(expression).map_err(|error| error.at(position))
 }
 
 /// The parentheses after WITH: keys quoted in any way or bare, values strings, numbers or words.
@@ -181,12 +274,7 @@ fn options(cursor: &mut Cursor) -> Result<BTreeMap<String, String>> {
 }
 
 /// Checks key and watermark against the columns and puts all together.
-fn resolve(
-    name: String,
-    if_not_exists: bool,
-    elements: Elements,
-    options: BTreeMap<String, String>,
-) -> Result<CreateTable> {
+fn resolve(name: String, elements: Elements, options: BTreeMap<String, String>) -> Result<CreateTable> {
     let Elements { mut columns, primary_key, watermark } = elements;
     for (key, position) in &primary_key {
         match columns.iter_mut().find(|column| column.name == *key) {
@@ -198,15 +286,28 @@ fn resolve(
         let Some(definition) = columns.iter().find(|definition| definition.name == *column) else {
             return Err(unknown_column("WATERMARK", column, &columns).at(*position));
         };
-        if !matches!(definition.data_type, arrow::datatypes::DataType::Timestamp(..)) {
-            let found = types::sql_name(&definition.data_type);
+        // The type of a computed column is known when its expression is planned.
+        if let Some(found) = &definition.data_type
+            && !matches!(found, arrow::datatypes::DataType::Timestamp(..))
+        {
+            let found = types::sql_name(found);
             let error = Error::sql(format!("the watermark's column {column} must be a TIMESTAMP, it is {found}"));
             return Err(error.hint(format!("declare {column} TIMESTAMP(3)")).at(*position));
         }
     }
     let primary_key = primary_key.into_iter().map(|(name, _)| name).collect();
     let watermark = watermark.map(|(watermark, _)| watermark);
-    Ok(CreateTable { name, if_not_exists, columns, primary_key, watermark, options })
+    Ok(CreateTable {
+        name,
+        if_not_exists: false,
+        or_replace: false,
+        columns,
+        primary_key,
+        watermark,
+        append_only: false,
+        query: None,
+        options,
+    })
 }
 
 fn unknown_column(clause: &str, name: &str, columns: &[ColumnDefinition]) -> Error {
@@ -227,6 +328,9 @@ fn canonical(table: &CreateTable) -> String {
         elements.push(format!("WATERMARK FOR {} AS {expression}", quoted(column)));
     }
     let mut text = format!("CREATE TABLE {} ({})", quoted(&table.name), elements.join(", "));
+    if table.append_only {
+        text.push_str(" APPEND ONLY");
+    }
     if !table.options.is_empty() {
         let option = |(key, value): (&String, &String)| format!("{} = {}", literal(key), literal(value));
         let options: Vec<String> = table.options.iter().map(option).collect();
@@ -236,6 +340,17 @@ fn canonical(table: &CreateTable) -> String {
 }
 
 fn column_text(column: &ColumnDefinition) -> String {
+    let name = quoted(&column.name);
     let null = if column.nullable { "" } else { " NOT NULL" };
-    format!("{} {}{null}", quoted(&column.name), types::sql_name(&column.data_type))
+    match (&column.data_type, &column.value) {
+        (None, ColumnValue::Computed(expression)) => format!("{name} AS {expression}"),
+        (None, _) => name,
+        (Some(data_type), ColumnValue::Given) => format!("{name} {}{null}", types::sql_name(data_type)),
+        (Some(data_type), ColumnValue::Default(default)) => {
+            format!("{name} {}{null} DEFAULT {default}", types::sql_name(data_type))
+        }
+        (Some(data_type), ColumnValue::Computed(expression)) => {
+            format!("{name} {}{null} GENERATED ALWAYS AS ({expression})", types::sql_name(data_type))
+        }
+    }
 }

@@ -96,9 +96,19 @@ impl Cursor {
         position(self.parser.peek_token_ref().span.start)
     }
 
+    /// What the next token covers.
+    pub fn span(&self) -> Span {
+        self.parser.peek_token_ref().span
+    }
+
+    /// The token `n` tokens ahead.
+    pub fn token_at(&self, n: usize) -> &Token {
+        &self.parser.peek_nth_token_ref(n).token
+    }
+
     /// The unquoted word `n` tokens ahead, in lower case.
     pub fn word_at(&self, n: usize) -> Option<&str> {
-        unquoted(&self.parser.peek_nth_token_ref(n).token)
+        unquoted(self.token_at(n))
     }
 
     /// The next token if it is an unquoted word, in lower case.

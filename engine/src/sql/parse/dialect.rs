@@ -6,6 +6,7 @@ use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 use super::data_type;
@@ -56,6 +57,11 @@ impl Dialect for FrazilDialect {
 
     fn support_map_literal_syntax(&self) -> bool {
         true
+    }
+
+    /// `SELECT 1 ON CONFLICT ...`: ON begins the clause.
+    fn is_column_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
+        *keyword != Keyword::ON && !RESERVED_FOR_COLUMN_ALIAS.contains(keyword)
     }
 
     fn supports_unicode_string_literal(&self) -> bool {

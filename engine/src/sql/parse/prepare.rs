@@ -5,25 +5,18 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, VisitMut, VisitorMut};
 
+use super::cursor::RESERVED;
 use super::{refuse, rewrite};
 use crate::error::{Error, Result};
 use crate::sql::windows;
 
-/// Checks a query and makes it ready for the planner; the second value is its canonical text, printed before window table functions
-/// are rewritten.
-pub(super) fn query(mut query: Query) -> Result<(Query, String)> {
-    normalize(&mut query);
-    let text = query.to_string();
-    visit(&mut query)?;
-    Ok((query, text))
-}
-
-/// Checks an expression; the result is its canonical text.
-pub(super) fn expression(mut expression: Expr) -> Result<String> {
-    normalize(&mut expression);
-    let text = expression.to_string();
-    visit(&mut expression)?;
-    Ok(text)
+/// Checks a query, an expression or another part of a statement and makes it ready for the planner; the second value is its canonical
+/// text, printed before window table functions are rewritten.
+pub(super) fn part<T: VisitMut + std::fmt::Display>(mut part: T) -> Result<(T, String)> {
+    normalize(&mut part);
+    let text = part.to_string();
+    visit(&mut part)?;
+    Ok((part, text))
 }
 
 fn normalize(node: &mut impl VisitMut) {
@@ -50,6 +43,13 @@ impl VisitorMut for Normalize {
             && matches!(**operand, Expr::UnaryOp { .. })
         {
             **operand = Expr::Nested(operand.clone());
+        }
+        // A reserved word that was taken for a name where nothing else fitted may be taken for itself elsewhere.
+        if let Expr::Identifier(ident) = expr
+            && ident.quote_style.is_none()
+            && RESERVED.contains(&ident.value.as_str())
+        {
+            ident.quote_style = Some('"');
         }
         ControlFlow::Continue(())
     }

@@ -32,13 +32,8 @@ const SEQUENCES: [(&[&str], &str, &str); 7] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 30] = [
-    ("update", "UPDATE is not supported yet; INSERT into a table with PRIMARY KEY replaces rows"),
-    ("delete", "DELETE is not supported yet"),
-    ("merge", "MERGE is not supported yet; INSERT into a table with PRIMARY KEY replaces rows"),
+const STATEMENTS: [(&str, &str); 25] = [
     ("alter", "ALTER is not supported yet; DROP and CREATE instead"),
-    ("truncate", "TRUNCATE is not supported yet; DROP and CREATE instead"),
-    ("verify", "VERIFY is not supported yet"),
     ("subscribe", "SUBSCRIBE is not supported yet"),
     ("pause", "PAUSE is not supported yet; DROP JOB ends a job"),
     ("stop", "STOP is not supported yet; DROP JOB ends a job"),

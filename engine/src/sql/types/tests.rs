@@ -7,7 +7,7 @@ use crate::sql::statement::Statement;
 fn declared(sql: &str) -> crate::Result<DataType> {
     let text = format!("CREATE TABLE t (c {sql})");
     match parse(&text)?.remove(0).statement {
-        Statement::CreateTable(table) => Ok(table.columns[0].data_type.clone()),
+        Statement::CreateTable(table) => Ok(table.columns[0].data_type.clone().unwrap()),
         other => panic!("{other:?}"),
     }
 }

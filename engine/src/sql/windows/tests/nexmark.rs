@@ -73,8 +73,10 @@ async fn session() -> SessionContext {
     functions::register(&mut context).unwrap();
     for sql in TABLES {
         let Statement::CreateTable(table) = parse(sql).unwrap().remove(0).statement else { panic!("{sql}") };
-        let fields =
-            table.columns.iter().map(|c| arrow::datatypes::Field::new(&c.name, c.data_type.clone(), c.nullable));
+        let fields = table
+            .columns
+            .iter()
+            .map(|c| arrow::datatypes::Field::new(&c.name, c.data_type.clone().unwrap(), c.nullable));
         let schema = arrow::datatypes::Schema::new(fields.collect::<Vec<_>>());
         let empty = arrow::record_batch::RecordBatch::new_empty(schema.into());
         context.register_batch(&table.name, empty).unwrap();
