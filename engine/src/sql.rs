@@ -5,6 +5,7 @@ pub mod context;
 pub mod exact;
 pub mod functions;
 pub mod parse;
+pub mod rewrite;
 pub mod statement;
 pub mod types;
 pub mod windows;

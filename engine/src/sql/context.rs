@@ -32,6 +32,7 @@ use crate::source::batch::SourceTable;
 use crate::sql::exact::ExactExpressions;
 use crate::sql::functions::cast::castable;
 use crate::sql::parse::{digits, parse_type};
+use crate::sql::rewrite;
 use crate::sql::statement::Statement;
 use crate::sql::types::{QueryTypes, sql_name};
 use crate::sql::{aggregates, functions};
@@ -152,6 +153,7 @@ impl Planner {
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
+            .with_query_planner(Arc::new(crate::plan::batch::Planner))
             .with_type_planner(Arc::new(QueryTypes))
             .with_analyzer_rule(Arc::new(exact))
             .with_analyzer_rule(Arc::new(ExactExpressions));
@@ -165,6 +167,7 @@ impl Planner {
         }
         let mut state = builder.build();
         functions::register(&mut state)?;
+        rewrite::register(&mut state)?;
         self.warehouse.register(state.runtime_env());
         Ok(state)
     }
@@ -180,6 +183,11 @@ impl Planner {
             Some(nearest) => error.hint(format!("did you mean {nearest}?")),
             None => error.hint("SHOW TABLES lists what there is"),
         })
+    }
+
+    /// The time attribute of a table: the column of its WATERMARK.
+    fn time_column(&self, table: &str) -> Option<String> {
+        self.snapshot.object(table)?.properties.get("frazil.watermark.column").cloned()
     }
 
     /// The connector behind a connector table.
@@ -208,9 +216,12 @@ impl Planner {
                 schema.register_table(name, provider)?;
                 reads.push(object);
             }
-            let statement = ast::Statement::Query(Box::new(name_subqueries(exact_filters(query))));
+            let mut query = name_subqueries(exact_filters(query));
+            rewrite::syntax(&mut query, &|table| self.time_column(table))?;
+            let statement = ast::Statement::Query(Box::new(query));
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
+            let logical = rewrite::plan(logical).map_err(planning_error)?;
             if mode == Mode::Continuous {
                 refuse_volatile(&logical)?;
             }

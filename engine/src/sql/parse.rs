@@ -15,6 +15,7 @@ mod dialect;
 mod prepare;
 mod refuse;
 mod rewrite;
+mod temporal;
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, V
 
 use super::{refuse, rewrite};
 use crate::error::{Error, Result};
+use crate::sql::rewrite::table_functions;
 use crate::sql::windows;
 
 /// Checks a query and makes it ready for the planner; the second value is its canonical text, printed before window table functions
@@ -73,7 +74,8 @@ impl VisitorMut for Prepare {
 
     /// Before its parts are visited, so that what a rewrite produces is visited too.
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        flow(refuse::table_factor(factor).and_then(|()| windows::rewrite(factor)))
+        let rewritten = refuse::table_factor(factor).and_then(|()| windows::rewrite(factor));
+        flow(rewritten.and_then(|()| table_functions::rewrite(factor)))
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
