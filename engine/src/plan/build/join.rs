@@ -77,12 +77,16 @@ impl Builder<'_> {
                 let (spread, properties) = if side == 0 { (right, &rp) } else { (left, &lp) };
                 Some(Broadcast { side, routed_by: routed_by(self.schema(spread), properties)? })
             });
-            let where_to = match &broadcast {
-                None => "in a single task",
-                Some(Broadcast { side: 0, .. }) => "every task has a copy of the left side",
-                Some(_) => "every task has a copy of the right side",
-            };
-            self.plan.warnings.push(format!("a join without an equality compares every pair of rows: {where_to}"));
+            self.plan.warnings.push(match &broadcast {
+                None => "a join without an equality compares every pair of rows in a single task".into(),
+                Some(Broadcast { side, .. }) if is_one_row([&lp, &rp][*side]) => {
+                    "every row is joined to a single row, and is given anew when that one changes".into()
+                }
+                Some(Broadcast { side, .. }) => format!(
+                    "a join without an equality compares every pair of rows; every task has a copy of the {} side",
+                    ["left", "right"][*side]
+                ),
+            });
         }
         if let Some(Broadcast { side, routed_by }) = &broadcast {
             let offset = if *side == 0 { both } else { 0 };
@@ -117,14 +121,18 @@ impl Builder<'_> {
 /// The side of a join without equality that every task is to have. Not one whose rows show without a partner: no task
 /// alone would know that there is none.
 fn broadcast_side(kind: JoinKind, left: &Properties, right: &Properties) -> Option<usize> {
-    let one_row = |side: &Properties| side.key.as_ref().is_some_and(Vec::is_empty);
     match kind {
         JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => Some(1),
         JoinKind::Right => Some(0),
-        JoinKind::Inner if one_row(left) && !one_row(right) => Some(0),
+        JoinKind::Inner if is_one_row(left) && !is_one_row(right) => Some(0),
         JoinKind::Inner => Some(1),
         JoinKind::Full => None,
     }
+}
+
+/// At most one row at a time.
+fn is_one_row(properties: &Properties) -> bool {
+    properties.key.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// Columns by whose hash the other side's rows are spread over the tasks: where they are already, else by their key, else by
@@ -136,8 +144,7 @@ fn routed_by(schema: &Schema, properties: &Properties) -> Option<Vec<usize>> {
     };
     let columns = match (&properties.distribution, &properties.key) {
         (Distribution::Hash(columns), _) => columns.clone(),
-        // One row, or none: it may stay where it is.
-        (_, Some(key)) if key.is_empty() => return None,
+        _ if is_one_row(properties) => return None,
         (_, Some(key)) if key.iter().all(hashable) => key.clone(),
         _ => (0..schema.fields().len()).filter(hashable).collect(),
     };

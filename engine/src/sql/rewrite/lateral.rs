@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Distinct, EmptyRelation, Expr, Join, LogicalPlan,
 
 use pull::{Dependent, Pulled};
 
+mod combine;
 mod pull;
 pub(super) mod rebuild;
 
