@@ -28,7 +28,7 @@ impl Dependent<'_> {
 
     fn key_names(&mut self) -> Vec<String> {
         let relation = self.name("key");
-        (0..self.outer.len()).map(|n| format!("{relation}_{n}")).collect()
+        (0..self.outer().len()).map(|n| format!("{relation}_{n}")).collect()
     }
 
     pub(super) fn join(&mut self, join: &Join) -> Result<Pulled> {

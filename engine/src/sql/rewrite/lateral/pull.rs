@@ -8,7 +8,7 @@ use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, Result,
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Distinct, Expr, ExprSchemable, Filter, Join, Limit, LogicalPlan, LogicalPlanBuilder,
-    Operator, SubqueryAlias, Union, Unnest, Values, Window, lit, when,
+    Operator, SubqueryAlias, Window, lit, when,
 };
 
 use super::rebuild::{self, column_at, named_like};
