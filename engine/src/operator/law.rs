@@ -39,10 +39,13 @@ pub struct Seen<'a> {
     pub timestamp_ms: i64,
 }
 
+/// Makes the instance of a number, with its facts.
+type Make = Box<dyn Fn(usize) -> (Box<dyn Operator>, OperatorInfo)>;
+
 /// An operator and what it must compute.
 pub struct Law {
     inputs: Vec<Input>,
-    make: Box<dyn Fn(usize) -> (Box<dyn Operator>, OperatorInfo)>,
+    make: Make,
     oracle: Box<dyn Fn(&Seen<'_>) -> ZSet>,
     parallel: bool,
     forgets: bool,
