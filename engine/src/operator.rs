@@ -4,11 +4,13 @@
 //! over the sum of all changes it ever received. Operators know no runtime, no SQL and no threads.
 
 pub mod aggregate;
+pub mod asof;
 pub mod check;
 pub mod join;
 #[cfg(test)]
 pub mod law;
 pub mod map;
+pub mod repeat;
 pub mod top_n;
 pub mod unnest;
 pub mod writer;

@@ -11,12 +11,16 @@ use catalog::Object;
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::operator::aggregate::AggregateSpec;
+use crate::operator::asof::AsOfSpec;
 use crate::operator::join::JoinSpec;
 use crate::operator::top_n::TopNSpec;
+use crate::operator::unnest::UnnestSpec;
 
+pub mod batch;
 pub mod build;
 pub mod explain;
 pub mod guard;
+pub mod logical;
 
 /// What is known about the changes that a node emits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub enum Distribution {
     Hash(Vec<usize>),
     /// All in the task that owns vnode 0.
     Single,
+    /// All rows in every task. Only inputs ask for it, no output is so.
+    Everywhere,
 }
 
 /// How changes travel from a node to one of its consumers.
@@ -52,6 +58,8 @@ pub enum Route {
     Hash(Vec<usize>),
     /// To the task that owns vnode 0.
     Single,
+    /// To every task.
+    Broadcast,
 }
 
 impl Distribution {
@@ -62,6 +70,7 @@ impl Distribution {
             _ if self == wanted => Route::Local,
             Distribution::Hash(columns) => Route::Hash(columns.clone()),
             Distribution::Single => Route::Single,
+            Distribution::Everywhere => Route::Broadcast,
         }
     }
 }
@@ -93,12 +102,14 @@ pub enum Kind {
     Join(JoinSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
-    /// One row per element of a list column.
-    Unnest {
-        /// The list column; its element takes its place.
-        column: usize,
-        /// Whether a NULL list gives a row with NULL.
-        preserve_nulls: bool,
+    /// One row per element of list columns.
+    Unnest(UnnestSpec),
+    /// Each left row with the right row that is nearest in time.
+    AsOf(AsOfSpec),
+    /// Every row as often as a column says.
+    Repeat {
+        /// That column, which the output has no more.
+        number: usize,
     },
 }
 

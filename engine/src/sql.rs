@@ -8,6 +8,7 @@ pub mod exact;
 pub mod functions;
 pub mod inline;
 pub mod parse;
+pub mod rewrite;
 pub mod scan;
 pub mod statement;
 pub mod table;

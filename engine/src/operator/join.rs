@@ -7,6 +7,9 @@
 //! away. Outer, semi and anti joins also count, per row, the distinct rows of the other side that it matches; crossing
 //! between none and some makes the NULL-padded row, or the row itself, appear and disappear.
 //!
+//! A join without equality can run in several tasks: one side's rows come to all of them (broadcast), each keeps a copy, and
+//! one writes it to checkpoints; the other side's rows are routed by a hash that says nothing about what they match.
+//!
 //! Both sides share one index from join key to a dense key number, so that finding partners at the end of an epoch is
 //! following a chain, without hashing or comparing anything. Columns that neither the output nor the condition needs
 //! are not kept at all. Rows with a NULL in their key match nothing and are never stored.
@@ -103,6 +106,17 @@ pub struct JoinSpec {
     pub left_unique: bool,
     /// At most one right row per join key at the end of an epoch.
     pub right_unique: bool,
+    /// Only without `on`: how the join is spread over tasks. `None`: all rows come to one task.
+    pub broadcast: Option<Broadcast>,
+}
+
+/// A join without equality over several tasks: each has some rows of one side and all rows of the other.
+#[derive(Debug, Clone)]
+pub struct Broadcast {
+    /// The side (0 left, 1 right) of which every task has all rows. It must not show rows without a partner.
+    pub side: usize,
+    /// Columns of the other side by whose hash its rows are routed.
+    pub routed_by: Vec<usize>,
 }
 
 impl JoinSpec {
@@ -150,6 +164,12 @@ pub struct Join {
     pairs: Pairs,
     hashes: Vec<u64>,
     key_slots: Vec<u32>,
+    broadcast: Option<Broadcast>,
+    /// Writes the broadcast side to checkpoints, which one instance does for all.
+    writes_broadcast: bool,
+    /// Pairs looked at: what tests count.
+    #[cfg(test)]
+    visited: usize,
 }
 
 impl Join {
@@ -158,6 +178,21 @@ impl Join {
     /// # Errors
     /// `Internal` if the specification is inconsistent; `Sql` if a column's type cannot be kept or be part of a key.
     pub fn new(spec: &JoinSpec) -> Result<Self> {
+        Self::instance(spec, true)
+    }
+
+    /// One of several parallel instances: `first` owns vnode 0, and writes the state of which all have a copy.
+    ///
+    /// # Errors
+    /// As [`Join::new`].
+    pub fn instance(spec: &JoinSpec, first: bool) -> Result<Self> {
+        if let Some(broadcast) = &spec.broadcast
+            && (!spec.on.is_empty() || broadcast.side > 1 || spec.kind.counts(broadcast.side))
+        {
+            return Err(
+                Error::internal("a side of this join cannot be broadcast").with("kind", format!("{:?}", spec.kind))
+            );
+        }
         let layout = Layout::new(spec)?;
         let keys = KeyIndex::new(&layout.key_schema)?;
         let side = |side: usize| Side::new(&layout, side, spec.identity(side), spec.kind.counts(side));
@@ -176,6 +211,10 @@ impl Join {
             pairs: Pairs::default(),
             hashes: Vec::new(),
             key_slots: Vec::new(),
+            broadcast: spec.broadcast.clone(),
+            writes_broadcast: first,
+            #[cfg(test)]
+            visited: 0,
         })
     }
 
@@ -251,6 +290,10 @@ impl Join {
 
     #[inline]
     fn visit(&mut self, left: u32, right: u32) {
+        #[cfg(test)]
+        {
+            self.visited += 1;
+        }
         let (left_now, left_before) = self.sides[0].weights(left);
         let (right_now, right_before) = self.sides[1].weights(right);
         let weight = left_now * right_now - left_before * right_before;
@@ -391,6 +434,11 @@ impl Operator for Join {
         let keys = self.layout.key_columns(input, changes.rows());
         self.number_keys(&keys, changes.len())?;
         let rest = self.layout.rest_columns(input, changes.rows());
+        if let Some(broadcast) = self.broadcast.as_ref().filter(|broadcast| broadcast.side != input) {
+            let routed_by = broadcast.routed_by.iter().map(|column| changes.rows().column(*column).clone());
+            hash::hash_columns(&routed_by.collect::<Vec<_>>(), changes.len(), &mut self.hashes)?;
+            self.sides[input].vnodes = self.hashes.iter().map(|hash| hash::vnode(*hash)).collect();
+        }
         self.sides[input].apply(&rest, &self.key_slots, &self.keys, &changes)
     }
 
@@ -414,6 +462,9 @@ impl Operator for Join {
         let mut deltas = Vec::new();
         for (table, side) in self.sides.iter_mut().enumerate() {
             side.checkpoint(table, &self.keys, &mut deltas)?;
+        }
+        if let Some(broadcast) = self.broadcast.as_ref().filter(|_| !self.writes_broadcast) {
+            deltas.retain(|delta| delta.table != broadcast.side);
         }
         Ok(deltas)
     }

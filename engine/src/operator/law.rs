@@ -39,13 +39,18 @@ pub struct Seen<'a> {
     pub timestamp_ms: i64,
 }
 
+/// Makes the instance of a number, with its facts.
+type Make = Box<dyn Fn(usize) -> (Box<dyn Operator>, OperatorInfo)>;
+
 /// An operator and what it must compute.
 pub struct Law {
     inputs: Vec<Input>,
-    make: Box<dyn Fn() -> (Box<dyn Operator>, OperatorInfo)>,
+    make: Make,
     oracle: Box<dyn Fn(&Seen<'_>) -> ZSet>,
     parallel: bool,
     forgets: bool,
+    /// State tables of which every instance has all rows.
+    replicated: Vec<usize>,
 }
 
 type Outcome<T> = Result<T, TestCaseError>;
@@ -57,7 +62,23 @@ impl Law {
         make: impl Fn() -> (Box<dyn Operator>, OperatorInfo) + 'static,
         oracle: impl Fn(&Seen<'_>) -> ZSet + 'static,
     ) -> Self {
-        Self { inputs, make: Box::new(make), oracle: Box::new(oracle), parallel: true, forgets: true }
+        Self::per_instance(inputs, move |_| make(), oracle)
+    }
+
+    /// As [`Law::new`], where `make` is told which of the parallel instances it makes.
+    pub fn per_instance(
+        inputs: Vec<Input>,
+        make: impl Fn(usize) -> (Box<dyn Operator>, OperatorInfo) + 'static,
+        oracle: impl Fn(&Seen<'_>) -> ZSet + 'static,
+    ) -> Self {
+        let (make, oracle) = (Box::new(make), Box::new(oracle));
+        Self { inputs, make, oracle, parallel: true, forgets: true, replicated: Vec::new() }
+    }
+
+    /// Every instance has all rows of this state table, and one of them writes it.
+    pub fn replicated(mut self, table: usize) -> Self {
+        self.replicated.push(table);
+        self
     }
 
     /// The operator runs in one instance only.
@@ -109,7 +130,7 @@ fn owner(vnode: u8, instances: usize) -> usize {
 impl<'a> Run<'a> {
     fn new(law: &'a Law, instances: usize) -> Outcome<Self> {
         let instances = if law.parallel { instances } else { 1 };
-        let (_, info) = (law.make)();
+        let (_, info) = (law.make)(0);
         let empty = vec![ZSet::new(); law.inputs.len()];
         let mut run = Self {
             law,
@@ -204,7 +225,7 @@ impl<'a> Run<'a> {
             let mine = (0..changes.len() as u32)
                 .filter(|row| owner(hash::vnode(hashes[*row as usize]), instances) == index)
                 .collect::<UInt32Array>();
-            if instances == 1 {
+            if instances == 1 || self.law.inputs[input].everywhere {
                 instance.on_changes(input, changes.clone(), out).map_err(fail)?;
             } else if !mine.is_empty() {
                 let part = changes.take(&mine).map_err(|error| fail(error.into()))?;
@@ -241,12 +262,14 @@ impl<'a> Run<'a> {
     /// Replaces all instances by fresh ones that own the state's vnodes.
     fn start(&mut self, instances: usize, fold: bool) -> Outcome<()> {
         let schemas = self.law.inputs.iter().map(|input| input.schema.clone()).collect::<Vec<_>>();
-        let fresh = |_| Box::new(Checked::new((self.law.make)().0, self.info.clone(), schemas.clone()));
+        let fresh = |index| Box::new(Checked::new((self.law.make)(index).0, self.info.clone(), schemas.clone()));
         self.instances = (0..instances).map(|index| fresh(index) as Box<dyn Operator>).collect();
         let deltas = if fold { self.fold() } else { self.saved.clone() };
         for delta in deltas {
             for (index, instance) in self.instances.iter_mut().enumerate() {
-                let mine = delta.vnodes.iter().map(|vnode| owner(*vnode, instances) == index).collect::<Vec<_>>();
+                let all = self.law.replicated.contains(&delta.table);
+                let mine = |vnode: &u8| all || owner(*vnode, instances) == index;
+                let mine = delta.vnodes.iter().map(mine).collect::<Vec<_>>();
                 instance.restore(chosen(&delta, &mine)).map_err(fail)?;
             }
         }

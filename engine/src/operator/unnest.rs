@@ -1,4 +1,4 @@
-//! Unnesting of a list column: one row per element, as HOP and CUMULATE windows need it. Stateless.
+//! Unnesting: one row per element of one or several lists, at any depth, and one column per field of structs. Stateless.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
@@ -8,46 +8,78 @@ use crate::change::{Changes, Weights};
 use crate::error::{Error, Result};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, columns};
 
+/// A list column that is taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListColumn {
+    /// The column of the input (`List`, `LargeList` or `FixedSizeList`).
+    pub column: usize,
+    /// How many levels of lists are opened: 1 gives the elements, 2 the elements of elements.
+    pub depth: usize,
+}
+
 /// What an [`Unnest`] does.
 #[derive(Debug, Clone)]
 pub struct UnnestSpec {
     /// Columns of the input.
     pub input: SchemaRef,
-    /// The list column (`List`, `LargeList` or `FixedSizeList`).
-    pub column: usize,
-    /// Whether a row whose list is NULL or empty gives one row with a NULL element instead of none.
+    /// The lists. They are opened side by side, the deepest level first; a shorter one is padded with NULLs. A column may
+    /// be opened several times, to different depths.
+    pub lists: Vec<ListColumn>,
+    /// Struct columns, which become their fields.
+    pub structs: Vec<usize>,
+    /// Whether a NULL list counts as a list of one NULL. An empty list always gives nothing.
     pub preserve_nulls: bool,
-    /// Schema of the output: the input's with the list's element in place of the list.
+    /// Schema of the output: the input's, with what became of the opened columns in their places.
     pub output: SchemaRef,
 }
 
-/// Repeats each row for every element of its list. Stateless.
+/// Repeats each row for every element of its lists. Stateless.
 #[derive(Debug)]
 pub struct Unnest {
-    column: usize,
-    preserve_nulls: bool,
-    output: SchemaRef,
+    spec: UnnestSpec,
+    levels: usize,
 }
 
 impl Unnest {
     /// An instance.
     ///
     /// # Errors
-    /// `Internal` if the column is not a list.
+    /// `Internal` if a column is no list of that depth, or no struct, or the output does not fit.
     pub fn new(spec: &UnnestSpec) -> Result<Self> {
-        let field = spec.input.fields().get(spec.column);
-        let field =
-            field.ok_or_else(|| Error::internal("there is no such column to unnest").with("column", spec.column))?;
-        match field.data_type() {
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {}
-            other => return Err(Error::internal("only a list can be unnested").with("type", other)),
+        let mut width = spec.input.fields().len();
+        let field = |column: usize| {
+            let field = spec.input.fields().get(column);
+            field.ok_or_else(|| Error::internal("there is no such column to unnest").with("column", column))
+        };
+        for list in &spec.lists {
+            let mut data_type = field(list.column)?.data_type();
+            for _ in 0..list.depth {
+                data_type = match data_type {
+                    DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                        item.data_type()
+                    }
+                    other => return Err(Error::internal("only a list can be unnested").with("type", other)),
+                };
+            }
         }
-        Ok(Self { column: spec.column, preserve_nulls: spec.preserve_nulls, output: spec.output.clone() })
+        for column in 0..spec.input.fields().len() {
+            width += spec.lists.iter().filter(|list| list.column == column).count().saturating_sub(1);
+        }
+        for column in &spec.structs {
+            let DataType::Struct(fields) = field(*column)?.data_type() else {
+                return Err(Error::internal("only a struct has fields").with("column", column));
+            };
+            width = width + fields.len() - 1;
+        }
+        if spec.output.fields().len() != width {
+            return Err(Error::internal("unnesting gives other columns").with("schema", &spec.output));
+        }
+        Ok(Self { levels: spec.lists.iter().map(|list| list.depth).max().unwrap_or(0), spec: spec.clone() })
     }
 
     /// What is fixed about it.
     pub fn info(&self) -> OperatorInfo {
-        OperatorInfo { name: "Unnest", schema: self.output.clone(), state: vec![] }
+        OperatorInfo { name: "Unnest", schema: self.spec.output.clone(), state: vec![] }
     }
 
     /// Changes in, changes out.
@@ -56,43 +88,86 @@ impl Unnest {
     /// `Data` if one batch unnests to more than 2^32 rows.
     pub fn apply(&self, changes: &Changes) -> Result<Changes> {
         let rows = changes.rows();
-        let lists = Lists::of(rows.column(self.column))?;
-        let plan = Plan::of(&lists, rows.num_rows(), self.preserve_nulls)?;
-        let weights = match changes.weights() {
-            Weights::Ones => Weights::Ones,
-            Weights::Each(each) => Weights::Each(
-                plan.parents.values().iter().map(|parent| each[*parent as usize]).collect::<Vec<_>>().into(),
-            ),
+        let mut parents: Option<UInt32Array> = None;
+        let mut opened: Vec<Option<ArrayRef>> = vec![None; self.spec.lists.len()];
+        for level in (1..=self.levels).rev() {
+            self.open_level(level, rows, &mut parents, &mut opened)?;
+        }
+        let repeated = |array: &ArrayRef| match &parents {
+            Some(parents) => Ok(take(array, parents, None)?),
+            None => Ok::<_, Error>(array.clone()),
         };
-        Ok(Changes::new(self.unnest(rows, &lists, &plan)?, weights))
+        let mut arrays = Vec::with_capacity(self.spec.output.fields().len());
+        for (column, array) in rows.columns().iter().enumerate() {
+            let lists = self.spec.lists.iter().zip(&opened).filter(|(list, _)| list.column == column);
+            let elements = lists.filter_map(|(_, elements)| elements.clone()).collect::<Vec<_>>();
+            if !elements.is_empty() {
+                arrays.extend(elements);
+            } else if self.spec.structs.contains(&column) {
+                arrays.extend(fields(&repeated(array)?)?);
+            } else {
+                arrays.push(repeated(array)?);
+            }
+        }
+        let weights = match (changes.weights(), &parents) {
+            (Weights::Each(each), Some(parents)) => {
+                Weights::Each(parents.values().iter().map(|parent| each[*parent as usize]).collect::<Vec<_>>().into())
+            }
+            (weights, _) => weights.clone(),
+        };
+        let len = parents.as_ref().map_or(rows.num_rows(), UInt32Array::len);
+        Ok(Changes::new(columns::batch(&self.spec.output, arrays, len)?, weights))
     }
 
-    fn unnest(&self, rows: &RecordBatch, lists: &Lists, plan: &Plan) -> Result<RecordBatch> {
-        let arrays = rows.columns().iter().enumerate().map(|(index, array)| {
-            if index != self.column {
-                return Ok(take(array, &plan.parents, None)?);
-            }
-            match plan.contiguous {
-                Some((start, len)) => Ok(lists.elements.slice(start, len)),
-                None => Ok(take(&lists.elements, &plan.elements, None)?),
-            }
+    /// Opens one level of all lists that are at least so deep; `parents` says from which row of the batch each row comes.
+    fn open_level(
+        &self,
+        level: usize,
+        rows: &RecordBatch,
+        parents: &mut Option<UInt32Array>,
+        opened: &mut [Option<ArrayRef>],
+    ) -> Result<()> {
+        let mut lists = Vec::new();
+        for (place, list) in self.spec.lists.iter().enumerate().filter(|(_, list)| list.depth >= level) {
+            let array = match (&opened[place], &parents) {
+                (Some(elements), _) => elements.clone(),
+                (None, Some(parents)) => take(rows.column(list.column), parents, None)?,
+                (None, None) => rows.column(list.column).clone(),
+            };
+            lists.push((place, Lists::of(&array)?));
+        }
+        let plan = Plan::of(&lists, self.spec.preserve_nulls)?;
+        for (place, list) in &lists {
+            opened[*place] = Some(plan.elements(list)?);
+        }
+        // Lists that are open from an earlier level belong to rows of that level.
+        let above = parents.take();
+        *parents = Some(match above {
+            None => plan.parents,
+            Some(above) => plan.parents.values().iter().map(|parent| above.value(*parent as usize)).collect(),
         });
-        columns::batch(&self.output, arrays.collect::<Result<Vec<_>>>()?, plan.parents.len())
+        Ok(())
     }
+}
+
+/// The fields of a struct, NULL where the struct is.
+fn fields(array: &ArrayRef) -> Result<Vec<ArrayRef>> {
+    let array = array.as_struct_opt().ok_or_else(|| Error::internal("only a struct has fields"))?;
+    let Some(nulls) = array.nulls() else { return Ok(array.columns().to_vec()) };
+    let is_null = arrow::array::BooleanArray::new(!nulls.inner(), None);
+    array.columns().iter().map(|field| Ok(arrow::compute::nullif(field, &is_null)?)).collect()
 }
 
 /// The lists of a column, whatever their encoding.
 struct Lists {
     elements: ArrayRef,
-    /// Start and length of each list; length 0 for NULL.
-    ranges: Vec<(usize, usize)>,
+    /// Start and length of each list; `None` for NULL.
+    ranges: Vec<Option<(usize, usize)>>,
 }
 
 impl Lists {
     fn of(array: &ArrayRef) -> Result<Self> {
-        let range = |row: usize, start: usize, end: usize| {
-            if array.is_null(row) { (start, 0) } else { (start, end - start) }
-        };
+        let range = |row: usize, start: usize, end: usize| array.is_valid(row).then_some((start, end - start));
         match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
@@ -115,50 +190,64 @@ impl Lists {
             other => Err(Error::internal("only a list can be unnested").with("type", other)),
         }
     }
+
+    fn length(&self, row: usize, preserve_nulls: bool) -> usize {
+        self.ranges[row].map_or(usize::from(preserve_nulls), |(_, length)| length)
+    }
+
+    /// The elements of all lists are one piece of the element array, and this is it.
+    fn contiguous(&self) -> Option<(usize, usize)> {
+        let mut piece = (0, 0);
+        for (start, length) in self.ranges.iter().flatten().filter(|(_, length)| *length > 0) {
+            match piece {
+                (_, 0) => piece = (*start, *length),
+                (first, so_far) if first + so_far == *start => piece.1 += length,
+                _ => return None,
+            }
+        }
+        Some(piece)
+    }
 }
 
-/// Which row and which element each output row comes from.
+/// How one level of lists is opened side by side.
 struct Plan {
+    /// The row that each output row comes from.
     parents: UInt32Array,
-    elements: UInt32Array,
-    /// The elements are one piece of the element array, and this is it.
-    contiguous: Option<(usize, usize)>,
+    /// How many rows each row becomes.
+    lengths: Vec<usize>,
 }
 
 impl Plan {
-    fn of(lists: &Lists, rows: usize, preserve_nulls: bool) -> Result<Self> {
-        let total = lists.ranges.iter().map(|(_, len)| (*len).max(usize::from(preserve_nulls))).sum::<usize>();
-        if u32::try_from(total.max(rows).max(lists.elements.len())).is_err() {
+    fn of(lists: &[(usize, Lists)], preserve_nulls: bool) -> Result<Self> {
+        let rows = lists.first().map_or(0, |(_, list)| list.ranges.len());
+        let longest = |row: usize| lists.iter().map(|(_, list)| list.length(row, preserve_nulls)).max().unwrap_or(0);
+        let lengths = (0..rows).map(longest).collect::<Vec<_>>();
+        let total = lengths.iter().sum::<usize>();
+        let elements = lists.iter().map(|(_, list)| list.elements.len()).max().unwrap_or(0);
+        if u32::try_from(total.max(rows).max(elements)).is_err() {
             return Err(Error::data("a batch would unnest to more than 2^32 rows").with("rows", total));
         }
         let mut parents = Vec::with_capacity(total);
-        let mut contiguous = lists.ranges.first().map(|(start, _)| (*start, 0));
-        for (parent, (start, len)) in lists.ranges.iter().enumerate() {
-            parents.extend(std::iter::repeat_n(parent as u32, (*len).max(usize::from(preserve_nulls))));
-            contiguous = contiguous.filter(|(first, so_far)| match len {
-                0 => !preserve_nulls,
-                _ => first + so_far == *start || *so_far == 0,
-            });
-            contiguous = contiguous.map(|(first, so_far)| (if so_far == 0 { *start } else { first }, so_far + len));
+        for (row, length) in lengths.iter().enumerate() {
+            parents.extend(std::iter::repeat_n(row as u32, *length));
         }
-        let elements = if contiguous.is_some() {
-            UInt32Array::from_iter_values([])
-        } else {
-            elements(lists, total, preserve_nulls)
-        };
-        Ok(Self { parents: parents.into(), elements, contiguous })
+        Ok(Self { parents: parents.into(), lengths })
     }
-}
 
-fn elements(lists: &Lists, total: usize, preserve_nulls: bool) -> UInt32Array {
-    let mut elements = Vec::with_capacity(total);
-    for (start, len) in &lists.ranges {
-        elements.extend((*start..start + len).map(|element| Some(element as u32)));
-        if *len == 0 && preserve_nulls {
-            elements.push(None);
+    /// The elements of one column, padded with NULLs.
+    fn elements(&self, list: &Lists) -> Result<ArrayRef> {
+        let total = self.parents.len();
+        if let Some((start, length)) = list.contiguous().filter(|(_, length)| *length == total) {
+            return Ok(list.elements.slice(start, length));
         }
+        let mut chosen = Vec::with_capacity(total);
+        for (range, length) in list.ranges.iter().zip(&self.lengths) {
+            let (start, own) = range.unwrap_or((0, 0));
+            chosen.extend((start..start + own).map(|element| Some(element as u32)));
+            chosen.extend(std::iter::repeat_n(None, length - own));
+        }
+        Ok(take(&list.elements, &UInt32Array::from(chosen), None)?)
     }
-    elements.into()
 }
 
 impl Operator for Unnest {
@@ -206,7 +295,13 @@ mod tests {
                 Field::new("b", DataType::Int64, true),
             ]))
         };
-        UnnestSpec { input: fields(DataType::List(item)), column: 1, preserve_nulls, output: fields(DataType::Int64) }
+        UnnestSpec {
+            input: fields(DataType::List(item)),
+            lists: vec![ListColumn { column: 1, depth: 1 }],
+            structs: vec![],
+            preserve_nulls,
+            output: fields(DataType::Int64),
+        }
     }
 
     fn law(preserve_nulls: bool) -> Law {
@@ -219,7 +314,7 @@ mod tests {
             let mut answer = ZSet::new();
             for (row, weight) in &seen.totals[0] {
                 let mut items = if let Value::List(items) = &row[1] { items.clone() } else { vec![] };
-                if items.is_empty() && preserve_nulls {
+                if row[1].is_null() && preserve_nulls {
                     items.push(Value::Null);
                 }
                 for item in items {
@@ -248,5 +343,67 @@ mod tests {
         let values = |column: usize| out.rows().column(column).as_primitive::<Int64Type>().values().to_vec();
         assert_eq!(values(1), [0, 1, 0, 1, 2, 3, 0, 1, 2, 3, 4]);
         assert_eq!(values(2), [2, 2, 4, 4, 4, 4, 5, 5, 5, 5, 5]);
+    }
+
+    /// Two lists side by side, one of them opened to both depths.
+    #[test]
+    fn opens_several_lists_to_several_depths() {
+        let item = |data_type| DataType::List(Arc::new(Field::new_list_field(data_type, true)));
+        let nested = item(item(DataType::Int64));
+        let schema = |types: &[DataType]| -> SchemaRef {
+            let fields = types.iter().enumerate().map(|(n, t)| Field::new(format!("c{n}"), t.clone(), true));
+            Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+        };
+        let input = schema(&[DataType::Int64, nested, item(DataType::Int64)]);
+        let output = schema(&[DataType::Int64, DataType::Int64, item(DataType::Int64), DataType::Int64]);
+        let list = |column, depth| ListColumn { column, depth };
+        let spec = UnnestSpec {
+            input: input.clone(),
+            lists: vec![list(1, 2), list(1, 1), list(2, 1)],
+            structs: vec![],
+            preserve_nulls: false,
+            output,
+        };
+        let for_law = spec.clone();
+        let make = move || {
+            let unnest = Unnest::new(&for_law).unwrap();
+            let info = unnest.info();
+            (Box::new(unnest) as Box<dyn Operator>, info)
+        };
+        let items = |value: &Value| if let Value::List(items) = value { items.clone() } else { vec![] };
+        let law = Law::new(vec![Input::new(input, &[0])], make, move |seen| {
+            let mut answer = ZSet::new();
+            for (row, weight) in &seen.totals[0] {
+                // The deepest level first: every list within the list becomes a row, beside all columns.
+                for inner in items(&row[1]) {
+                    let (deep, flat, other) = (items(&inner), items(&row[1]), items(&row[2]));
+                    for at in 0..deep.len().max(flat.len()).max(other.len()) {
+                        let get = |items: &[Value]| items.get(at).cloned().unwrap_or(Value::Null);
+                        let out = vec![row[0].clone(), get(&deep), get(&flat), get(&other)];
+                        add(&mut answer, out, *weight);
+                    }
+                }
+            }
+            answer
+        });
+        law.check(64);
+    }
+
+    #[test]
+    fn a_struct_becomes_its_fields() {
+        let fields = vec![Field::new("x", DataType::Int64, true), Field::new("y", DataType::Utf8View, true)];
+        let structs = arrow::array::StructArray::new(
+            fields.clone().into(),
+            vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(arrow::array::StringViewArray::from(vec!["a", "b"]))],
+            Some(vec![true, false].into()),
+        );
+        let input = Arc::new(Schema::new(vec![Field::new("s", DataType::Struct(fields.clone().into()), true)]));
+        let output = Arc::new(Schema::new(fields));
+        let spec = UnnestSpec { input: input.clone(), lists: vec![], structs: vec![0], preserve_nulls: false, output };
+        let rows = RecordBatch::try_new(input, vec![Arc::new(structs)]).unwrap();
+        let out = Unnest::new(&spec).unwrap().apply(&Changes::weighted(rows, vec![2, -1])).unwrap();
+        assert_eq!((out.len(), out.weight(0), out.weight(1)), (2, 2, -1));
+        let x = out.rows().column(0).as_primitive::<Int64Type>();
+        assert_eq!((x.value(0), x.is_null(1), out.rows().column(1).is_null(1)), (1, true, true));
     }
 }

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 mod aggregate;
 mod columns;
 mod derive;
+mod extension;
 mod join;
 mod limit;
 mod rank;
@@ -132,6 +133,7 @@ impl Builder<'_> {
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::Extension(extension) => self.extension(extension.node.as_ref()),
             LogicalPlan::Values(values) => self.values(&values.values, internal_schema(values.schema.as_arrow())),
             LogicalPlan::EmptyRelation(empty) => {
                 let rows = if empty.produce_one_row { vec![vec![]] } else { vec![] };

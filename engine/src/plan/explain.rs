@@ -59,6 +59,7 @@ fn line(plan: &IncrementalPlan, place: usize, route: &Route) -> String {
             let _ = write!(line, " -> hash ({})", names(&node.schema, columns));
         }
         Route::Single => line.push_str(" -> single task"),
+        Route::Broadcast => line.push_str(" -> every task"),
     }
     line
 }
@@ -121,7 +122,19 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
             let limit = spec.limit.map_or("all".into(), |l| l.to_string());
             format!("TopN {limit} per ({}) order by ({order})", names(input(0), &spec.partition))
         }
-        Kind::Unnest { column, .. } => format!("Unnest {}", names(input(0), &[*column])),
+        Kind::Unnest(spec) => {
+            let columns = spec.lists.iter().map(|list| list.column).chain(spec.structs.iter().copied());
+            format!("Unnest {}", names(input(0), &columns.collect::<Vec<_>>()))
+        }
+        Kind::AsOf(spec) => {
+            let equal =
+                |(l, r): &(usize, usize)| format!(" and {} = {}", names(input(0), &[*l]), names(input(1), &[*r]));
+            let (left, right) = (names(input(0), &[spec.time.0]), names(input(1), &[spec.time.1]));
+            let on = spec.on.iter().map(equal).collect::<String>();
+            let kind = if spec.outer { "Left" } else { "Inner" };
+            format!("AsOfJoin {kind} on ({left} {} {right}{on})", spec.nearest.comparison())
+        }
+        Kind::Repeat { number } => format!("Repeat {} times", names(input(0), &[*number])),
     }
 }
 
@@ -139,12 +152,20 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
             let what = if values { "one row per group, one per distinct value" } else { "one row per group" };
             Some(format!("{what}, freed when the group's last row is retracted"))
         }
-        Kind::Join(_) => Some("every row of both sides, freed when retracted".into()),
+        Kind::Join(spec) if spec.broadcast.is_some() => {
+            Some("every row of both sides, one side in every task, freed when retracted".into())
+        }
+        Kind::Join(_) | Kind::AsOf(_) => Some("every row of both sides, freed when retracted".into()),
         Kind::TopN(spec) => Some(match (spec.limit, insert_only(0)) {
             (Some(limit), true) => format!("{} rows per partition", limit + spec.offset),
             _ => "every row, freed when retracted".into(),
         }),
-        Kind::Scan { .. } | Kind::Values(_) | Kind::Map { .. } | Kind::Union | Kind::Unnest { .. } => None,
+        Kind::Scan { .. }
+        | Kind::Values(_)
+        | Kind::Map { .. }
+        | Kind::Union
+        | Kind::Unnest(_)
+        | Kind::Repeat { .. } => None,
     }
 }
 

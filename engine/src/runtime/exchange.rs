@@ -1,4 +1,4 @@
-//! Routes changes between the slots of one process: by vnode, to a single slot, or not at all.
+//! Routes changes between the slots of one process: by vnode, to a single slot, to all, or not at all.
 
 use arrow::array::UInt32Array;
 use crossbeam_channel::Sender;
@@ -45,6 +45,7 @@ impl Exchange {
         match route {
             Route::Local => Ok(vec![(self.own, changes.clone())]),
             Route::Single => Ok(vec![(0, changes.clone())]),
+            Route::Broadcast => Ok((0..slots).map(|slot| (slot, changes.clone())).collect()),
             Route::Hash(_) if slots == 1 => Ok(vec![(0, changes.clone())]),
             Route::Hash(columns) => {
                 let keys: Vec<_> = columns.iter().map(|c| changes.rows().column(*c).clone()).collect();

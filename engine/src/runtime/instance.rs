@@ -9,11 +9,13 @@ use catalog::ObjectId;
 use crate::change::Changes;
 use crate::error::Result;
 use crate::operator::aggregate::Aggregate;
+use crate::operator::asof::AsOf;
 use crate::operator::check::Checked;
 use crate::operator::join::Join;
 use crate::operator::map::{Map, MapSpec};
+use crate::operator::repeat::Repeat;
 use crate::operator::top_n::TopN;
-use crate::operator::unnest::{Unnest, UnnestSpec};
+use crate::operator::unnest::Unnest;
 use crate::operator::writer::{TableWriter, UpsertNormalize, UpsertSpec};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 use crate::plan::Kind;
@@ -66,9 +68,18 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
             let info = operator.info();
             observed(operator, info, node, flow)
         }
-        Role::Operator(Kind::Unnest { column, preserve_nulls }) => {
-            let (column, preserve_nulls) = (*column, *preserve_nulls);
-            let operator = Unnest::new(&UnnestSpec { input: input(), column, preserve_nulls, output })?;
+        Role::Operator(Kind::Unnest(spec)) => {
+            let operator = Unnest::new(spec)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Repeat { number }) => {
+            let operator = Repeat::new(&input(), *number, output)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::AsOf(spec)) => {
+            let operator = AsOf::new(spec)?;
             let info = operator.info();
             observed(operator, info, node, flow)
         }
@@ -78,7 +89,7 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
             observed(operator, info, node, flow)
         }
         Role::Operator(Kind::Join(spec)) => {
-            let operator = Join::new(spec)?;
+            let operator = Join::instance(spec, slot == 0)?;
             let info = operator.info();
             observed(operator, info, node, flow)
         }

@@ -16,7 +16,8 @@ use storage::state::{StateFile, StateSection, read_state};
 use crate::error::{Error, Result};
 use crate::hash::{hash_columns, vnode};
 use crate::operator::StateDelta;
-use crate::runtime::dataflow::{Dataflow, NodeId, Role};
+use crate::plan::Kind;
+use crate::runtime::dataflow::{Dataflow, FlowNode, NodeId, Role};
 use crate::runtime::exchange::owner;
 
 /// State per slot, in the order in which it was written.
@@ -67,6 +68,14 @@ fn by_slot(delta: StateDelta, slots: usize) -> Result<Vec<(usize, StateDelta)>> 
     Ok(split)
 }
 
+/// The state table of a node of which every slot has all rows, if there is one: the broadcast side of a join.
+fn replicated(node: &FlowNode) -> Option<usize> {
+    match &node.role {
+        Role::Operator(Kind::Join(spec)) => spec.broadcast.as_ref().map(|broadcast| broadcast.side),
+        _ => None,
+    }
+}
+
 /// Reads the state of all jobs back: `files` are those of each job, oldest first.
 pub async fn restore(
     warehouse: &Warehouse,
@@ -83,7 +92,12 @@ pub async fn restore(
                 let node = *nodes.get(&(job, section.operator)).ok_or_else(|| {
                     Error::internal("state of an operator that does not exist").with("file", &file.path)
                 })?;
-                for (slot, delta) in by_slot(from_section(&section)?, slots)? {
+                let delta = from_section(&section)?;
+                if replicated(&flow.nodes[node]) == Some(delta.table) {
+                    state.iter_mut().for_each(|slot| slot.push((node, delta.clone())));
+                    continue;
+                }
+                for (slot, delta) in by_slot(delta, slots)? {
                     state[slot].push((node, delta));
                 }
             }

@@ -34,7 +34,7 @@ use crate::sql::exact::ExactExpressions;
 use crate::sql::statement::Statement;
 use crate::sql::table::{TableColumns, physical_schema};
 use crate::sql::types::QueryTypes;
-use crate::sql::{aggregates, functions};
+use crate::sql::{aggregates, functions, rewrite};
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
 pub const BASE_DIR: &str = "frazil.base-dir";
@@ -155,6 +155,7 @@ impl Planner {
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
+            .with_query_planner(Arc::new(crate::plan::batch::Planner))
             .with_type_planner(Arc::new(QueryTypes))
             .with_analyzer_rule(Arc::new(exact))
             .with_analyzer_rule(Arc::new(ExactExpressions));
@@ -168,6 +169,7 @@ impl Planner {
         }
         let mut state = builder.build();
         functions::register(&mut state)?;
+        rewrite::register(&mut state)?;
         self.warehouse.register(state.runtime_env());
         Ok(state)
     }
@@ -184,6 +186,11 @@ impl Planner {
             Some(nearest) => error.hint(format!("did you mean {nearest}?")),
             None => error.hint("SHOW TABLES lists what there is"),
         })
+    }
+
+    /// The time attribute of a table: the column of its WATERMARK.
+    fn time_column(&self, table: &str) -> Option<String> {
+        self.snapshot.object(table)?.properties.get("frazil.watermark.column").cloned()
     }
 
     /// The connector behind a connector table.
@@ -227,9 +234,12 @@ impl Planner {
                 schema.register_table(name, provider)?;
                 reads.push(object);
             }
-            let statement = ast::Statement::Query(Box::new(name_subqueries(exact_filters(&query))));
+            let mut query = name_subqueries(exact_filters(&query));
+            rewrite::syntax(&mut query, &|table| self.time_column(table))?;
+            let statement = ast::Statement::Query(Box::new(query));
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
+            let logical = rewrite::plan(logical).map_err(planning_error)?;
             if mode == Mode::Continuous {
                 refuse_volatile(&logical)?;
             }

@@ -17,6 +17,7 @@ mod function;
 mod prepare;
 mod refuse;
 mod rewrite;
+mod temporal;
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};

@@ -71,6 +71,8 @@ pub(super) struct Side {
     /// Rows that changed in this epoch, with what they were before.
     touched: Vec<(u32, Standing)>,
     pub(super) ledger: Ledger,
+    /// Vnodes of the rows that are about to be placed, where these do not follow from the key.
+    pub(super) vnodes: Vec<u8>,
     hashes: Vec<u64>,
     found: Vec<u32>,
 }
@@ -103,6 +105,7 @@ impl Side {
             heads: Vec::new(),
             touched: Vec::new(),
             ledger: Ledger::default(),
+            vnodes: Vec::new(),
             hashes: Vec::new(),
             found: Vec::new(),
         })
@@ -169,6 +172,7 @@ impl Side {
         self.ledger.start();
         let mut found = std::mem::take(&mut self.found);
         self.place(rest, key_slots, keys, &mut found)?;
+        self.vnodes.clear();
         for (row, slot) in found.iter().enumerate() {
             self.touch(*slot);
             self.slots[*slot as usize].weight += changes.weight(row);
@@ -200,12 +204,16 @@ impl Side {
             }
             (Rows::Plain(_), _) => return self.place_by_chain(rest, key_slots, keys, found),
         }
-        for (slot, key) in found.iter().zip(key_slots) {
+        for (row, (slot, key)) in found.iter().zip(key_slots).enumerate() {
             if self.slots.get(*slot as usize).is_none_or(|record| record.key == NO_SLOT) {
-                self.link(*slot, *key, keys);
+                self.link(*slot, *key, self.vnode_of(row, *key, keys));
             }
         }
         Ok(())
+    }
+
+    fn vnode_of(&self, row: usize, key: u32, keys: &KeyIndex) -> u8 {
+        self.vnodes.get(row).copied().unwrap_or_else(|| vnode(keys.hash(key)))
     }
 
     fn place_by_chain(
@@ -225,7 +233,7 @@ impl Side {
                 && let Rows::Plain(rows) = &mut self.rows
             {
                 slot = rows.push(&view, row);
-                self.link(slot, *key, keys);
+                self.link(slot, *key, self.vnode_of(row, *key, keys));
             }
             found.push(slot);
         }
@@ -233,7 +241,7 @@ impl Side {
     }
 
     /// Puts a new row at the front of its key's chain.
-    fn link(&mut self, slot: u32, key: u32, keys: &KeyIndex) {
+    fn link(&mut self, slot: u32, key: u32, vnode: u8) {
         if slot as usize >= self.slots.len() {
             self.slots.resize(slot as usize + 1, FREE);
         }
@@ -242,7 +250,7 @@ impl Side {
         if next != NO_SLOT {
             self.slots[next as usize].prev = slot;
         }
-        self.ledger.add(slot, vnode(keys.hash(key)));
+        self.ledger.add(slot, vnode);
     }
 
     fn touch(&mut self, slot: u32) {

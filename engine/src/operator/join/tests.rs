@@ -8,7 +8,7 @@ use datafusion::physical_plan::expressions::{Column, binary};
 use proptest::prelude::*;
 
 use super::*;
-use crate::operator::law::{Input, Law, Row, Value, ZSet, add, batch_of, sql_oracle};
+use crate::operator::law::{Input, Law, Row, Seen, Value, ZSet, add, batch_of, sql_oracle};
 
 const KINDS: [JoinKind; 7] =
     [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full, JoinKind::Semi, JoinKind::Anti, JoinKind::Mark];
@@ -56,6 +56,7 @@ fn spec(kind: JoinKind, on: &[(usize, usize)]) -> JoinSpec {
         right_insert_only: false,
         left_unique: false,
         right_unique: false,
+        broadcast: None,
     }
 }
 
@@ -166,6 +167,76 @@ fn without_any_key() {
     for kind in KINDS {
         law(JoinSpec { residual: Some(less()), ..spec(kind, &[]) }).check(24);
         law(spec(kind, &[])).check(16);
+    }
+}
+
+/// One side in every task, the other spread over them.
+#[test]
+fn with_a_broadcast_side() {
+    let kinds = [
+        (JoinKind::Inner, 0),
+        (JoinKind::Inner, 1),
+        (JoinKind::Left, 1),
+        (JoinKind::Right, 0),
+        (JoinKind::Semi, 1),
+        (JoinKind::Anti, 1),
+        (JoinKind::Mark, 1),
+    ];
+    for (kind, side) in kinds {
+        for residual in [None, Some(less())] {
+            let routed_by = vec![if side == 0 { 1 } else { 0 }, 2];
+            let broadcast = Some(Broadcast { side, routed_by: routed_by.clone() });
+            let spec = JoinSpec { residual, broadcast, ..spec(kind, &[]) };
+            let mut inputs = vec![Input::new(left(), &routed_by), Input::new(right(), &routed_by)];
+            inputs[side] = inputs[side].clone().everywhere();
+            let for_oracle = spec.clone();
+            let make = move |instance| {
+                let join = Join::instance(&spec, instance == 0).unwrap();
+                let info = join.info();
+                (Box::new(join) as Box<dyn Operator>, info)
+            };
+            let oracle = move |seen: &Seen<'_>| oracle(&for_oracle, seen.totals);
+            Law::per_instance(inputs, make, oracle).replicated(side).check(24);
+        }
+    }
+}
+
+#[test]
+fn only_sides_without_lonely_rows_are_broadcast() {
+    let broadcast = |side| Some(Broadcast { side, routed_by: vec![0] });
+    for (kind, side) in [(JoinKind::Left, 0), (JoinKind::Full, 1), (JoinKind::Semi, 0), (JoinKind::Right, 1)] {
+        assert!(Join::new(&JoinSpec { broadcast: broadcast(side), ..spec(kind, &[]) }).is_err());
+    }
+    assert!(Join::new(&JoinSpec { broadcast: broadcast(1), ..spec(JoinKind::Inner, &[(0, 1)]) }).is_err());
+}
+
+/// Pairs that are looked at for one changed row do not grow with the state, but with the rows of the same key.
+#[test]
+fn work_is_in_proportion_to_the_change() {
+    let rows = |schema: &SchemaRef, key: usize, range: std::ops::Range<i64>| {
+        let row = |n: i64| {
+            let mut row = vec![Value::Null; 3];
+            row[key] = Value::Int(n);
+            row
+        };
+        Changes::inserts(batch_of(schema, &range.map(row).collect::<Vec<_>>()))
+    };
+    let visited = |kind: JoinKind, size: i64| {
+        let mut join = Join::new(&spec(kind, &[(0, 1)])).unwrap();
+        let close = |join: &mut Join| join.close_epoch(Epoch { number: 1, timestamp_ms: 0 }, &mut vec![]).unwrap();
+        join.on_changes(0, rows(&left(), 0, 0..size), &mut vec![]).unwrap();
+        join.on_changes(1, rows(&right(), 1, 0..size), &mut vec![]).unwrap();
+        close(&mut join);
+        let before = join.visited;
+        join.on_changes(0, rows(&left(), 0, 5..6).negated(), &mut vec![]).unwrap();
+        join.on_changes(1, rows(&right(), 1, 7..8).negated(), &mut vec![]).unwrap();
+        join.on_changes(1, rows(&right(), 1, size..size + 1), &mut vec![]).unwrap();
+        close(&mut join);
+        join.visited - before
+    };
+    for kind in KINDS {
+        assert_eq!(visited(kind, 100), 2, "{kind:?}");
+        assert_eq!(visited(kind, 10_000), 2, "{kind:?}");
     }
 }
 

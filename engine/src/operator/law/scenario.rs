@@ -18,17 +18,25 @@ pub struct Input {
     pub insert_only: bool,
     /// At most one row at a time with equal values in these columns.
     pub unique: Option<Vec<usize>>,
+    /// Every instance gets all rows.
+    pub everywhere: bool,
 }
 
 impl Input {
     /// An input with retractions and duplicates.
     pub fn new(schema: SchemaRef, route: &[usize]) -> Self {
-        Self { schema, route: route.to_vec(), insert_only: false, unique: None }
+        Self { schema, route: route.to_vec(), insert_only: false, unique: None, everywhere: false }
     }
 
     /// Without retractions.
     pub fn insert_only(mut self) -> Self {
         self.insert_only = true;
+        self
+    }
+
+    /// Broadcast to all instances.
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
         self
     }
 

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::FrazilDialect;
-use super::refuse;
+use super::{refuse, temporal};
 use crate::error::{Error, Position, Result};
 
 /// Words that end or begin a clause: as a name they must be quoted.
@@ -286,7 +286,7 @@ fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
         tokens.push(token);
     }
     tokens.push(TokenWithSpan::new(Token::EOF, Span::new(end, end)));
-    Ok(drop_noise(tokens))
+    Ok(temporal::rewrite(drop_noise(tokens)))
 }
 
 fn ends_operand(token: &Token) -> bool {

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, V
 use super::cursor::RESERVED;
 use super::{refuse, rewrite};
 use crate::error::{Error, Result};
+use crate::sql::rewrite::table_functions;
 use crate::sql::windows;
 
 /// Checks a query, an expression or another part of a statement and makes it ready for the planner; the second value is its canonical
@@ -73,7 +74,8 @@ impl VisitorMut for Prepare {
 
     /// Before its parts are visited, so that what a rewrite produces is visited too.
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        flow(refuse::table_factor(factor).and_then(|()| windows::rewrite(factor)))
+        let rewritten = refuse::table_factor(factor).and_then(|()| windows::rewrite(factor));
+        flow(rewritten.and_then(|()| table_functions::rewrite(factor)))
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {

@@ -1,7 +1,7 @@
 //! What the field writes and this engine does not do (yet): refused by name, at its place, instead of being misread or ignored.
 
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, Query, Select, SelectFlavor, SetExpr, Spanned, TableFactor, Value, ValueWithSpan,
+    self, Expr, Query, Select, SelectFlavor, SetExpr, Spanned, TableFactor, TableVersion, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -9,18 +9,13 @@ use super::cursor::{position, unquoted};
 use crate::error::{Error, Result};
 
 /// Sequences of words that are nowhere valid, and what to say about them.
-const SEQUENCES: [(&[&str], &str, &str); 7] = [
+const SEQUENCES: [(&[&str], &str, &str); 6] = [
     (
         &["emit", "on", "window"],
         "EMIT ON WINDOW CLOSE is not supported yet",
         "leave it out: results are kept up to date as they change",
     ),
     (&["emit", "changes"], "EMIT CHANGES is not supported", "leave it out: views always emit changes"),
-    (
-        &["for", "system_time"],
-        "FOR SYSTEM_TIME AS OF (temporal joins, time travel) is not supported yet",
-        "join the current rows",
-    ),
     (&["for", "system_version"], "FOR SYSTEM_VERSION AS OF is not supported yet", "read the current rows"),
     (&["for", "version", "as", "of"], "FOR VERSION AS OF is not supported yet", "read the current rows"),
     (&["match_recognize"], "MATCH_RECOGNIZE is not supported", "use window functions such as LAG and LEAD"),
@@ -146,6 +141,13 @@ pub(super) fn query(query: &Query) -> Result<()> {
 }
 
 fn select(select: &Select) -> Result<()> {
+    // On the right side of a join it is a temporal join.
+    for from in &select.from {
+        if let TableFactor::Table { version: Some(_), .. } = &from.relation {
+            let error = Error::sql("FOR SYSTEM_TIME AS OF outside of a join (time travel) is not supported yet");
+            return Err(error.hint("read the current rows").at(position(from.relation.span().start)));
+        }
+    }
     let unsupported = [
         (select.into.is_some(), "SELECT INTO is not supported; use INSERT INTO ... SELECT or CREATE MATERIALIZED VIEW"),
         (select.top.is_some(), "TOP is not supported; use LIMIT"),
@@ -170,7 +172,9 @@ pub(super) fn table_factor(factor: &TableFactor) -> Result<()> {
         TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
             "TABLESAMPLE is not supported; filter with random()"
         }
-        TableFactor::Table { version: Some(_), .. } => "time travel is not supported yet; read the current rows",
+        TableFactor::Table { version: Some(version), .. } if !matches!(version, TableVersion::ForSystemTimeAsOf(_)) => {
+            "time travel is not supported yet; read the current rows"
+        }
         TableFactor::Table { partitions, .. } if !partitions.is_empty() => {
             "PARTITION (...) is not supported; use WHERE"
         }

@@ -222,7 +222,7 @@ fn errors_have_places_and_say_what_to_write() {
         ("SUBSCRIBE TO v", "SUBSCRIBE is not supported", 1, 1),
         ("INSERT INTO t VALUES (1) RETURNING a", "RETURNING", 1, 26),
         ("INSERT INTO t PARTITION (a = 1) SELECT 1", "PARTITION", 1, 15),
-        ("SELECT * FROM t FOR SYSTEM_TIME AS OF x", "FOR SYSTEM_TIME", 1, 17),
+        ("SELECT * FROM t FOR SYSTEM_TIME AS OF x", "FOR SYSTEM_TIME", 1, 15),
         ("SELECT a FROM t GROUP BY a EMIT ON WINDOW CLOSE", "EMIT ON WINDOW CLOSE", 1, 28),
         ("SELECT * FROM t MATCH_RECOGNIZE (PATTERN (a))", "MATCH_RECOGNIZE", 1, 17),
         ("SELECT * FROM t FOR UPDATE", "FOR UPDATE", 1, 1),
