@@ -9,12 +9,14 @@ pub mod join;
 #[cfg(test)]
 pub mod law;
 pub mod map;
+pub mod over;
 pub mod top_n;
 pub mod unnest;
 pub mod writer;
 
 mod columns;
 mod ledger;
+mod order;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -12,10 +12,12 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use crate::operator::aggregate::AggregateSpec;
 use crate::operator::join::JoinSpec;
+use crate::operator::over::OverSpec;
 use crate::operator::top_n::TopNSpec;
 
 pub mod build;
 pub mod explain;
+pub mod ties;
 
 /// What is known about the changes that a node emits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub enum Kind {
     Join(JoinSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
+    /// Functions of the rows around a row.
+    Over(OverSpec),
     /// One row per element of a list column.
     Unnest {
         /// The list column; its element takes its place.

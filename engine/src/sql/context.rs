@@ -28,6 +28,7 @@ use crate::connector::{self, ConnectorTable};
 use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
+use crate::plan::ties::break_ties;
 use crate::source::batch::SourceTable;
 use crate::sql::functions;
 use crate::sql::statement::Statement;
@@ -199,6 +200,7 @@ impl Planner {
             let statement = ast::Statement::Query(Box::new(name_subqueries(exact_filters(query))));
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
+            let logical = break_ties(logical)?;
             if mode == Mode::Continuous {
                 refuse_volatile(&logical)?;
             }

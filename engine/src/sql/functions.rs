@@ -1,16 +1,17 @@
-//! Scalar functions that the field's queries need and DataFusion does not have, and the two behind window table functions.
+//! Scalar functions that the field's queries need and DataFusion does not have, and those behind window table functions.
 //!
 //! | function | result |
 //! | --- | --- |
 //! | `frazil_tumble_start(ts, size, offset)` | start of the window of `ts`; durations in microseconds |
 //! | `frazil_hop_starts(ts, slide, size, offset)` | list of the starts of all windows of `ts` |
+//! | `frazil_cumulate_ends(ts, step, size, offset)` | list of the ends of all growing windows of `ts` |
 //! | `date_format(ts, pattern)` | text by a Java pattern such as `yyyy-MM-dd HH:mm:ss.SSS` |
 //! | `year quarter month dayofmonth hour minute second (ts)` | BIGINT |
 //! | `split_index(text, separator, index)` | the part with this index, counted from 0 |
 //! | `regexp_extract(text, pattern [, group])` | a group of the first match; 0, the default, is all of it |
 //! | `count_char(text, character)` | how often the character occurs, BIGINT |
 //!
-//! All are immutable, and NULL if an argument is NULL (`frazil_hop_starts`: the empty list).
+//! All are immutable, and NULL if an argument is NULL (`frazil_hop_starts`, `frazil_cumulate_ends`: the empty list).
 
 mod text;
 mod time;

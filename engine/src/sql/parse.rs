@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use self::cursor::Cursor;
+pub(super) use self::cursor::PARTITION_BY;
 pub use self::cursor::quoted;
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Show, Statement};
