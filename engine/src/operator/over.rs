@@ -151,7 +151,7 @@ impl Over {
         }
         self.partition_of = Vec::new();
         for partition in &mut self.partitions {
-            self.repeated |= !partition.sort(&self.rows, &self.order);
+            self.repeated |= !partition.sort(&self.rows, &self.order, &self.ledger);
         }
         let empty = |key: &u32| self.partitions[*key as usize].slots.is_empty();
         let unused = self.keys.iter().filter(empty).collect::<Vec<_>>();

@@ -208,6 +208,17 @@ fn add(groups: &mut Vec<Group>, function: WindowFunction, name: String) -> Colum
 fn count_of(function: &WindowFunction, input: &DFSchema) -> PlanResult<Option<WindowFunction>> {
     let WindowFunctionDefinition::AggregateUDF(udf) = &function.fun else { return Ok(None) };
     let params = &function.params;
+    let frame = &params.window_frame;
+    let ahead = matches!(&frame.start_bound, WindowFrameBound::Following(_)) && !frame.end_bound.is_unbounded();
+    let behind = matches!(&frame.end_bound, WindowFrameBound::Preceding(_)) && !frame.start_bound.is_unbounded();
+    if frame.units == WindowFrameUnits::Range && (ahead || behind) {
+        // DataFusion 53 keeps what was in the last frame before an empty one.
+        return plan_err!(
+            "{}(...) OVER ({frame}): a frame of RANGE that leaves out the current row is not supported for aggregates: join the \
+             table with itself",
+            udf.name()
+        );
+    }
     if params.window_frame.start_bound.is_unbounded() || !matches!(udf.name(), "min" | "avg" | "bit_xor") {
         return Ok(None);
     }

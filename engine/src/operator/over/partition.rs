@@ -3,6 +3,7 @@
 use super::reach::{Gap, Sorted};
 use super::running::Snapshot;
 use crate::error::{Error, Result};
+use crate::operator::ledger::Ledger;
 use crate::operator::order::RowOrder;
 use crate::rows::RowStore;
 
@@ -38,9 +39,12 @@ impl Partition {
         Sorted { rows, order, slots: &self.slots }
     }
 
-    /// Puts restored rows in order; gives whether every row is there once.
-    pub(super) fn sort(&mut self, rows: &RowStore, order: &RowOrder) -> bool {
-        self.slots.sort_unstable_by(|a, b| order.compare(rows, *a, *b));
+    /// Puts restored rows in order; gives whether every row is there once. Copies of a row stand as they came, by number,
+    /// since each has its own results.
+    pub(super) fn sort(&mut self, rows: &RowStore, order: &RowOrder, numbers: &Ledger) -> bool {
+        self.slots.sort_unstable_by(|a, b| {
+            order.compare(rows, *a, *b).then_with(|| numbers.number(*a).cmp(&numbers.number(*b)))
+        });
         self.slots.is_sorted_by(|a, b| order.compare(rows, *a, *b).is_lt())
     }
 

@@ -141,8 +141,9 @@ fn aggregates_over_every_frame() {
         "ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
         "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
         "RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING",
-        "RANGE BETWEEN 2 PRECEDING AND 1 PRECEDING",
-        "RANGE BETWEEN 1 FOLLOWING AND 2 FOLLOWING",
+        "RANGE BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING",
+        "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING",
+        "RANGE BETWEEN 2 PRECEDING AND CURRENT ROW",
         "RANGE BETWEEN CURRENT ROW AND CURRENT ROW",
         "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
         "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 FOLLOWING",
@@ -159,7 +160,7 @@ fn aggregates_over_every_frame() {
                 "SELECT *, sum(a) OVER w, count(*) OVER w, max(a) OVER w, max(t) OVER w, {more}\
                  count(t) FILTER (WHERE (a > 0) IS TRUE) OVER w FROM i WINDOW w AS ({window} {frame})"
             );
-            obeys(&sql, 5);
+            obeys(&sql, 3);
         }
     }
 }
