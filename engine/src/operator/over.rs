@@ -2,7 +2,7 @@
 //!
 //! The rows of a partition stand in order: by the window's order keys, then by all their columns, so that ties never depend on
 //! when or where rows arrived. An epoch's changes are merged into that order; then every function says which rows' results the
-//! changes can touch ([`reach`]), those are evaluated together with the rows they depend on, by DataFusion's own evaluators and
+//! changes can touch (`reach`), those are evaluated together with the rows they depend on, by DataFusion's own evaluators and
 //! for many partitions in one batch, and rows whose results differ from what was emitted for them are emitted.
 //!
 //! State: every row, one entry per copy, with its results. So what is retracted is exactly what was emitted, even where a sum of
