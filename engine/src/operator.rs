@@ -10,6 +10,7 @@ pub mod join;
 #[cfg(test)]
 pub mod law;
 pub mod map;
+pub mod over;
 pub mod repeat;
 pub mod top_n;
 pub mod unnest;
@@ -17,6 +18,7 @@ pub mod writer;
 
 mod columns;
 mod ledger;
+mod order;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -13,6 +13,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use crate::operator::aggregate::AggregateSpec;
 use crate::operator::asof::AsOfSpec;
 use crate::operator::join::JoinSpec;
+use crate::operator::over::OverSpec;
 use crate::operator::top_n::TopNSpec;
 use crate::operator::unnest::UnnestSpec;
 
@@ -21,6 +22,7 @@ pub mod build;
 pub mod explain;
 pub mod guard;
 pub mod logical;
+pub mod ties;
 
 /// What is known about the changes that a node emits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +104,8 @@ pub enum Kind {
     Join(JoinSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
+    /// Functions of the rows around a row.
+    Over(OverSpec),
     /// One row per element of list columns.
     Unnest(UnnestSpec),
     /// Each left row with the right row that is nearest in time.

@@ -57,6 +57,11 @@ impl Ledger {
         self.entries.get(slot as usize).is_some_and(|entry| entry.id != FREE.id)
     }
 
+    /// The number of a row that is there: later rows have greater ones, after a restart too.
+    pub(super) fn number(&self, slot: u32) -> u64 {
+        self.entries[slot as usize].id
+    }
+
     /// A row that is there differs from the last checkpoint.
     pub(super) fn change(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];

@@ -1,4 +1,4 @@
-//! Top-N and row numbers: the first rows of each partition in some order, kept right under retractions.
+//! Top-N, row numbers and ranks: the first rows of each partition in some order, kept right under retractions.
 //!
 //! The order is total: rows that the given columns leave equal are ordered by all their columns, from left to right,
 //! ascending and NULL last. So the answer depends only on what the rows are, never on when or where they arrived.
@@ -7,7 +7,6 @@
 //! over the touched part gives both the old and the new position of every row, hence the changes. An insert-only input
 //! needs only the rows that are visible or before them; all others are dropped, most of them on arrival.
 
-mod order;
 mod partition;
 #[cfg(test)]
 mod tests;
@@ -23,9 +22,9 @@ use crate::error::{Error, Result};
 use crate::hash;
 use crate::operator::columns::{self, compact};
 use crate::operator::ledger::{Ledger, damaged};
+use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
 use crate::rows::KeyIndex;
-use order::RowOrder;
 use partition::{Partition, Record, Window};
 
 /// Rows that are gathered at once.
@@ -38,6 +37,10 @@ pub enum Rank {
     None,
     /// `ROW_NUMBER()`, counted from 1 in the whole partition, as a last column of type `Int64` or `UInt64`.
     RowNumber,
+    /// `RANK()`: rows with equal order keys share the position of the first of them. Offset and limit count ranks.
+    Rank,
+    /// `DENSE_RANK()`: as `Rank`, without holes.
+    DenseRank,
 }
 
 /// What a [`TopN`] does.
@@ -49,9 +52,9 @@ pub struct TopNSpec {
     pub partition: Vec<usize>,
     /// By what the rows of a partition are ordered.
     pub order: Vec<(usize, SortOptions)>,
-    /// So many first rows are left out.
+    /// So many first positions are left out.
     pub offset: usize,
-    /// At most so many rows after these are given.
+    /// At most so many positions after these are given.
     pub limit: Option<usize>,
     /// Whether the position is shown.
     pub rank: Rank,
@@ -88,7 +91,7 @@ impl TopN {
     /// `Internal` if the specification is inconsistent; `Sql` if a column's type cannot be kept or be part of a key.
     pub fn new(spec: &TopNSpec) -> Result<Self> {
         let width = spec.input.fields().len();
-        let ranked = usize::from(spec.rank == Rank::RowNumber);
+        let ranked = usize::from(spec.rank != Rank::None);
         let rank_type = spec.output.fields().last().map(|field| field.data_type());
         if spec.output.fields().len() != width + ranked
             || ranked == 1 && !matches!(rank_type, Some(DataType::Int64 | DataType::UInt64))
@@ -156,7 +159,8 @@ impl TopN {
         if !self.forgets() {
             return Ok((changes, None));
         }
-        let cutoffs = self.key_slots.iter().map(|key| self.partitions[*key as usize].last(&self.window));
+        let cutoffs =
+            self.key_slots.iter().map(|key| self.partitions[*key as usize].last(&self.window, self.spec.rank));
         let cutoffs = cutoffs.collect::<Vec<_>>();
         let Some(beyond) = self.order.surely_after(self.rows.keys(), changes.rows(), &cutoffs)? else {
             return Ok((changes, None));
@@ -229,7 +233,7 @@ impl TopN {
         for start in (0..visible.slots.len()).step_by(CHUNK) {
             let range = start..(start + CHUNK).min(visible.slots.len());
             let mut arrays = self.rows.keys().gather(&visible.slots[range.clone()])?;
-            if self.spec.rank == Rank::RowNumber {
+            if self.spec.rank != Rank::None {
                 let ranks = visible.ranks[range.clone()].iter();
                 arrays.push(match self.spec.output.field(arrays.len()).data_type() {
                     DataType::Int64 => Arc::new(Int64Array::from_iter_values(ranks.map(|rank| *rank as i64))),
@@ -280,8 +284,13 @@ impl Operator for TopN {
             let partition = &mut self.partitions[self.records[run[0] as usize].partition as usize];
             let mut merge = partition::Merge { order: &self.order, rows: self.rows.keys(), records: &self.records };
             merge.insert(partition, run);
-            merge.walk(partition, run, self.window, self.spec.rank, &mut visible);
-            merge.remove(partition, run, keep, &mut gone);
+            match self.spec.rank {
+                Rank::None | Rank::RowNumber => merge.walk(partition, run, self.window, self.spec.rank, &mut visible),
+                Rank::Rank | Rank::DenseRank => {
+                    merge.walk_ranks(partition, run, self.window, self.spec.rank, &mut visible);
+                }
+            }
+            merge.remove(partition, run, keep, self.spec.rank, &mut gone);
         }
         self.emit(&visible, out)?;
         for slot in touched {

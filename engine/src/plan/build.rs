@@ -26,6 +26,7 @@ mod derive;
 mod extension;
 mod join;
 mod limit;
+mod over;
 mod rank;
 mod scan;
 mod unnest;
@@ -129,7 +130,7 @@ impl Builder<'_> {
                 self.distinct(input)
             }
             LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::Window(window) => self.window(window, &RankLimit { limit: None, rest: None }),
+            LogicalPlan::Window(window) => self.window(window, &RankLimit::default()),
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
@@ -140,7 +141,8 @@ impl Builder<'_> {
                 self.values(&rows, internal_schema(empty.schema.as_arrow()))
             }
             LogicalPlan::RecursiveQuery(_) => Err(unsupported("WITH RECURSIVE")),
-            LogicalPlan::Distinct(_) => Err(unsupported("DISTINCT ON").hint("use ROW_NUMBER() OVER (...) = 1")),
+            // `plan::ties` has made a row number of it.
+            LogicalPlan::Distinct(_) => Err(Error::internal("DISTINCT ON in an optimised plan")),
             other => Err(unsupported(&other.display().to_string())),
         }
     }

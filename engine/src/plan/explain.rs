@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
 
 use super::{IncrementalPlan, Kind, Node, Route};
 use crate::operator::aggregate::AggregateFunction;
+use crate::operator::top_n::Rank;
 
 /// The plan as indented text, root first, warnings last.
 pub fn explain(plan: &IncrementalPlan) -> String {
@@ -113,14 +115,23 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
             format!("Join {:?} on ({on}){residual}", spec.kind)
         }
         Kind::TopN(spec) => {
-            let order = spec
-                .order
-                .iter()
-                .map(|(c, o)| format!("{}{}", names(input(0), &[*c]), if o.descending { " desc" } else { "" }))
-                .collect::<Vec<_>>()
-                .join(", ");
+            let order = sorted(input(0), &spec.order);
             let limit = spec.limit.map_or("all".into(), |l| l.to_string());
-            format!("TopN {limit} per ({}) order by ({order})", names(input(0), &spec.partition))
+            let after = if spec.offset == 0 { String::new() } else { format!(" after {}", spec.offset) };
+            let what = match spec.rank {
+                Rank::None | Rank::RowNumber => "",
+                Rank::Rank => "ranks ",
+                Rank::DenseRank => "dense ranks ",
+            };
+            format!("TopN {what}{limit}{after} per ({}) order by ({order})", names(input(0), &spec.partition))
+        }
+        Kind::Over(spec) => {
+            let calls = spec.calls.iter().map(|call| call.function.name().to_owned()).collect::<Vec<_>>().join(", ");
+            format!(
+                "Over by ({}) order by ({}): {calls}",
+                names(input(0), &spec.partition),
+                sorted(input(0), &spec.order)
+            )
         }
         Kind::Unnest(spec) => {
             let columns = spec.lists.iter().map(|list| list.column).chain(spec.structs.iter().copied());
@@ -157,9 +168,20 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
         }
         Kind::Join(_) | Kind::AsOf(_) => Some("every row of both sides, freed when retracted".into()),
         Kind::TopN(spec) => Some(match (spec.limit, insert_only(0)) {
-            (Some(limit), true) => format!("{} rows per partition", limit + spec.offset),
+            (Some(limit), true) => match spec.rank {
+                Rank::None | Rank::RowNumber => format!("{} rows per partition", limit + spec.offset),
+                Rank::Rank | Rank::DenseRank => format!("rows of {} ranks per partition", limit + spec.offset),
+            },
             _ => "every row, freed when retracted".into(),
         }),
+        Kind::Over(spec) => {
+            let whole = spec.calls.iter().filter(|call| call.is_whole()).count();
+            let cost = match whole {
+                0 => "",
+                _ => "; a touched partition is computed whole",
+            };
+            Some(format!("every row and its results, freed when retracted{cost}"))
+        }
         Kind::Scan { .. }
         | Kind::Values(_)
         | Kind::Map { .. }
@@ -167,6 +189,13 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
         | Kind::Unnest(_)
         | Kind::Repeat { .. } => None,
     }
+}
+
+fn sorted(schema: &Schema, order: &[(usize, SortOptions)]) -> String {
+    let key = |(column, options): &(usize, SortOptions)| {
+        format!("{}{}", names(schema, &[*column]), if options.descending { " desc" } else { "" })
+    };
+    order.iter().map(key).collect::<Vec<_>>().join(", ")
 }
 
 fn names(schema: &Schema, columns: &[usize]) -> String {

@@ -14,6 +14,7 @@ use crate::operator::check::Checked;
 use crate::operator::join::Join;
 use crate::operator::map::{Map, MapSpec};
 use crate::operator::repeat::Repeat;
+use crate::operator::over::Over;
 use crate::operator::top_n::TopN;
 use crate::operator::unnest::Unnest;
 use crate::operator::writer::{TableWriter, UpsertNormalize, UpsertSpec};
@@ -95,6 +96,11 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
         }
         Role::Operator(Kind::TopN(spec)) => {
             let operator = TopN::new(spec)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::Over(spec)) => {
+            let operator = Over::new(spec)?;
             let info = operator.info();
             observed(operator, info, node, flow)
         }

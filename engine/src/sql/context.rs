@@ -29,6 +29,7 @@ use crate::connector::{self, ConnectorTable};
 use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
+use crate::plan::ties::break_ties;
 use crate::source::batch::{Positions, SourceTable};
 use crate::sql::exact::ExactExpressions;
 use crate::sql::statement::Statement;
@@ -240,6 +241,7 @@ impl Planner {
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
             let logical = rewrite::plan(logical).map_err(planning_error)?;
+            let logical = break_ties(logical)?;
             if mode == Mode::Continuous {
                 refuse_volatile(&logical)?;
             }

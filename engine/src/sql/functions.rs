@@ -1,10 +1,11 @@
-//! Scalar functions that the field's queries need and DataFusion does not have or means otherwise, and the two behind window
+//! Scalar functions that the field's queries need and DataFusion does not have or means otherwise, and those behind window
 //! table functions.
 //!
 //! | function | result |
 //! | --- | --- |
 //! | `frazil_tumble_start(ts, size, offset)` | start of the window of `ts`; durations in microseconds |
 //! | `frazil_hop_starts(ts, slide, size, offset)` | list of the starts of all windows of `ts` |
+//! | `frazil_cumulate_ends(ts, step, size, offset)` | list of the ends of all growing windows of `ts` |
 //! | `date_format(ts, pattern)` | text by a Java pattern such as `yyyy-MM-dd HH:mm:ss.SSS` |
 //! | `year quarter month dayofmonth hour minute second (ts)` | BIGINT |
 //! | `split_index(text, separator, index)` | the part with this index, counted from 0 |
@@ -12,7 +13,7 @@
 //! | `count_char(text, character)` | how often the character occurs, BIGINT |
 //!
 //! The tables of the others are in `calendar`, `pattern`, `json`; `arithmetic`, `cast` and `planner` are what operators become.
-//! All are immutable, and NULL if an argument is NULL (`frazil_hop_starts`: the empty list).
+//! All are immutable, and NULL if an argument is NULL (`frazil_hop_starts`, `frazil_cumulate_ends`: the empty list).
 
 pub mod arithmetic;
 mod calendar;

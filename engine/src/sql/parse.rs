@@ -23,6 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use self::cursor::Cursor;
+pub(super) use self::cursor::PARTITION_BY;
 pub use self::cursor::quoted;
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};

@@ -1,7 +1,7 @@
 //! One partition's rows in order, and what an epoch changes in its visible part.
 
 use super::Rank;
-use super::order::RowOrder;
+use crate::operator::order::RowOrder;
 use crate::rows::{NO_SLOT, RowStore};
 
 /// What is known of a row beside its columns.
@@ -29,6 +29,10 @@ impl Window {
         let start = i64::try_from(offset).unwrap_or(i64::MAX);
         let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
         Self { start, end: limit.map_or(i64::MAX, |limit| start.saturating_add(limit)) }
+    }
+
+    fn shows(&self, position: i64) -> bool {
+        (self.start..self.end).contains(&position)
     }
 
     /// The visible part of `count` positions from `from`.
@@ -60,6 +64,18 @@ impl Visible {
         }
         self.ranked(slot, before, now, -1);
         self.ranked(slot, now, before, 1);
+    }
+
+    /// A row that was there `before.1` times at rank `before.0` is now there so often at another rank, ranks from 0.
+    fn reranked(&mut self, slot: u32, before: (i64, i64), now: (i64, i64), window: Window) {
+        let copies = |(rank, copies): (i64, i64)| if window.shows(rank) { copies } else { 0 };
+        let (was, is) = (copies(before), copies(now));
+        let changes = if before.0 == now.0 { [(before.0, is - was), (0, 0)] } else { [(before.0, -was), (now.0, is)] };
+        for (rank, weight) in changes.into_iter().filter(|(_, weight)| *weight != 0) {
+            self.slots.push(slot);
+            self.weights.push(weight);
+            self.ranks.push(rank.unsigned_abs() + 1);
+        }
     }
 
     /// Positions that are in one range and not in the other.
@@ -100,9 +116,13 @@ impl Partition {
         self.slots.sort_unstable_by(|a, b| order.compare(rows, *a, *b));
     }
 
-    /// The last row, if the window is full without anything more.
-    pub(super) fn last(&self, window: &Window) -> u32 {
-        if self.copies < window.end { NO_SLOT } else { self.slots.last().copied().unwrap_or(NO_SLOT) }
+    /// The last row, if the window is full without anything more. Dense ranks do not count rows.
+    pub(super) fn last(&self, window: &Window, rank: Rank) -> u32 {
+        if rank == Rank::DenseRank || self.copies < window.end {
+            NO_SLOT
+        } else {
+            self.slots.last().copied().unwrap_or(NO_SLOT)
+        }
     }
 }
 
@@ -160,8 +180,45 @@ impl Merge<'_> {
         }
     }
 
+    /// As [`Merge::walk`] for ranks, which peers share.
+    pub(super) fn walk_ranks(
+        &self,
+        partition: &Partition,
+        run: &[u32],
+        window: Window,
+        rank: Rank,
+        visible: &mut Visible,
+    ) {
+        let (mut before, mut now) = (0, 0);
+        let mut to_come = run.len();
+        for peers in partition.slots.chunk_by(|a, b| self.order.compare_peers(self.rows, *a, *b).is_eq()) {
+            if before >= window.end && now >= window.end || to_come == 0 && before == now {
+                break;
+            }
+            let (mut all_before, mut all_now) = (0, 0);
+            for slot in peers {
+                let record = &self.records[*slot as usize];
+                let was = if record.touched { record.before } else { record.weight };
+                to_come -= usize::from(record.touched);
+                visible.reranked(*slot, (before, was), (now, record.weight), window);
+                all_before += was;
+                all_now += record.weight;
+            }
+            let step = |copies: i64| if rank == Rank::DenseRank { i64::from(copies > 0) } else { copies };
+            before += step(all_before);
+            now += step(all_now);
+        }
+    }
+
     /// Takes out rows of weight 0 and, if only the first `keep` positions are needed, all behind them.
-    pub(super) fn remove(&self, partition: &mut Partition, run: &[u32], keep: Option<i64>, gone: &mut Vec<u32>) {
+    pub(super) fn remove(
+        &self,
+        partition: &mut Partition,
+        run: &[u32],
+        keep: Option<i64>,
+        rank: Rank,
+        gone: &mut Vec<u32>,
+    ) {
         for slot in run {
             let record = &self.records[*slot as usize];
             partition.copies += record.weight - record.before;
@@ -184,15 +241,38 @@ impl Merge<'_> {
             }
             slots.truncate(to);
         }
-        if let Some(keep) = keep.filter(|keep| partition.copies > *keep) {
-            while let Some(last) = slots.last() {
-                let weight = self.records[*last as usize].weight;
-                if partition.copies - weight < keep {
-                    break;
-                }
-                partition.copies -= weight;
-                gone.extend(slots.pop());
-            }
+        match (keep, rank) {
+            (None, _) => {}
+            (Some(keep), Rank::None | Rank::RowNumber) => self.keep_rows(partition, keep, gone),
+            (Some(keep), Rank::Rank | Rank::DenseRank) => self.keep_ranks(partition, keep, rank, gone),
         }
+    }
+
+    /// Drops rows that are not needed for the first `keep` positions.
+    fn keep_rows(&self, partition: &mut Partition, keep: i64, gone: &mut Vec<u32>) {
+        while let Some(last) = partition.slots.last() {
+            let weight = self.records[*last as usize].weight;
+            if partition.copies - weight < keep {
+                break;
+            }
+            partition.copies -= weight;
+            gone.extend(partition.slots.pop());
+        }
+    }
+
+    /// Drops rows whose rank, counted from 0, is `keep` or more.
+    fn keep_ranks(&self, partition: &mut Partition, keep: i64, rank: Rank, gone: &mut Vec<u32>) {
+        let (mut before, mut copies, mut kept) = (0, 0, 0);
+        for peers in partition.slots.chunk_by(|a, b| self.order.compare_peers(self.rows, *a, *b).is_eq()) {
+            if before >= keep {
+                break;
+            }
+            let weight = peers.iter().map(|slot| self.records[*slot as usize].weight).sum::<i64>();
+            before += if rank == Rank::DenseRank { 1 } else { weight };
+            copies += weight;
+            kept += peers.len();
+        }
+        gone.extend(partition.slots.drain(kept..));
+        partition.copies = copies;
     }
 }

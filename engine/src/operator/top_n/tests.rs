@@ -202,3 +202,53 @@ fn refuses_a_schema_without_room_for_the_row_number() {
     let wrong = TopNSpec { rank: Rank::RowNumber, ..spec(&[], &[], 0, None, Rank::None) };
     assert!(TopN::new(&wrong).unwrap_err().to_string().contains("does not fit"));
 }
+
+/// Rows with their rank by a column, ranks from `offset + 1` to `offset + limit`.
+fn ranks(spec: &TopNSpec, total: &ZSet) -> ZSet {
+    let by = |row: &Row| spec.order.iter().map(|(column, _)| row[*column].clone()).collect::<Row>();
+    let mut partitions: BTreeMap<Row, Vec<Row>> = BTreeMap::new();
+    for row in repeated(total) {
+        partitions.entry(spec.partition.iter().map(|column| row[*column].clone()).collect()).or_default().push(row);
+    }
+    let mut answer = ZSet::new();
+    for mut rows in partitions.into_values() {
+        rows.sort_by(|a, b| compare(&spec.order, a, b));
+        let (mut rank, mut dense) = (0, 0);
+        for (place, row) in rows.iter().enumerate() {
+            if place == 0 || by(&rows[place - 1]) != by(row) {
+                (rank, dense) = (place as i64 + 1, dense + 1);
+            }
+            let shown = if spec.rank == Rank::Rank { rank } else { dense };
+            let end = spec.limit.map_or(i64::MAX, |limit| (spec.offset + limit) as i64);
+            if shown > spec.offset as i64 && shown <= end {
+                add(&mut answer, row.iter().cloned().chain([Value::Int(shown)]).collect(), 1);
+            }
+        }
+    }
+    answer
+}
+
+#[test]
+fn ranks_are_shared_by_peers() {
+    for rank in [Rank::Rank, Rank::DenseRank] {
+        for order in [&[(1, DESC)][..], &[(1, ASC), (2, ASC)], &[]] {
+            for (offset, limit) in [(0, Some(1)), (0, Some(2)), (1, Some(2)), (0, Some(0)), (1, None)] {
+                for insert_only in [false, true] {
+                    let mut spec = TopNSpec { insert_only, ..spec(&[0], order, offset, limit, rank) };
+                    let mut fields = input().fields().to_vec();
+                    fields.push(Arc::new(Field::new("rank", DataType::UInt64, false)));
+                    spec.output = Arc::new(Schema::new(fields));
+                    let mut rows = Input::new(input(), &spec.partition);
+                    rows.insert_only = insert_only;
+                    let for_oracle = spec.clone();
+                    let make = move || {
+                        let top = TopN::new(&spec).unwrap();
+                        let info = top.info();
+                        (Box::new(top) as Box<dyn Operator>, info)
+                    };
+                    Law::new(vec![rows], make, move |seen| ranks(&for_oracle, &seen.totals[0])).check(6);
+                }
+            }
+        }
+    }
+}

@@ -13,6 +13,16 @@ use crate::error::{Error, Result};
 use crate::operator::top_n::{Rank, TopNSpec};
 use crate::plan::{Distribution, Kind, Properties};
 
+/// Which rows of a partition are wanted.
+pub(super) struct TopNShape {
+    pub(super) partition: Vec<usize>,
+    pub(super) order: Vec<(usize, SortOptions)>,
+    pub(super) offset: usize,
+    pub(super) limit: Option<usize>,
+    /// How the rows are numbered, and the column for it.
+    pub(super) rank: Option<(Rank, Field)>,
+}
+
 impl Builder<'_> {
     pub(super) fn order(
         &self,
@@ -30,23 +40,14 @@ impl Builder<'_> {
             .collect()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one clause, each named at the call")]
-    pub(super) fn top_n(
-        &mut self,
-        input: usize,
-        columns: Columns,
-        partition: Vec<usize>,
-        order: Vec<(usize, SortOptions)>,
-        offset: usize,
-        limit: Option<usize>,
-        rank: Option<Field>,
-    ) -> Result<usize> {
+    pub(super) fn top_n(&mut self, input: usize, columns: Columns, shape: TopNShape) -> Result<usize> {
+        let TopNShape { partition, order, offset, limit, rank } = shape;
         let input = self.columns_below(input, columns);
         let schema = self.schema(input).clone();
         let properties = self.properties(input).clone();
         let output = match &rank {
-            Some(rank) => Arc::new(Schema::new(
-                schema.fields().iter().cloned().chain([Arc::new(rank.clone())]).collect::<Vec<_>>(),
+            Some((_, field)) => Arc::new(Schema::new(
+                schema.fields().iter().cloned().chain([Arc::new(field.clone())]).collect::<Vec<_>>(),
             )),
             None => schema.clone(),
         };
@@ -63,7 +64,7 @@ impl Builder<'_> {
             order,
             offset,
             limit,
-            rank: if rank.is_some() { Rank::RowNumber } else { Rank::None },
+            rank: rank.map_or(Rank::None, |(rank, _)| rank),
             output: output.clone(),
             insert_only: properties.insert_only,
         };
@@ -87,17 +88,16 @@ impl Builder<'_> {
     pub(super) fn limit(&mut self, limit: &Limit) -> Result<usize> {
         let skip = constant(limit.skip.as_deref())?.unwrap_or(0);
         let fetch = constant(limit.fetch.as_deref())?;
-        let mut below = limit.input.as_ref();
-        while let LogicalPlan::SubqueryAlias(alias) = below {
-            below = &alias.input;
-        }
-        match below {
-            LogicalPlan::Sort(sort) => self.sorted_limit(sort, skip, fetch),
-            LogicalPlan::Projection(projection) if matches!(projection.input.as_ref(), LogicalPlan::Sort(_)) => {
-                let LogicalPlan::Sort(sort) = projection.input.as_ref() else {
-                    return Err(Error::internal("a sort that is none"));
-                };
-                let input = self.sorted_limit(sort, skip, fetch)?;
+        self.limited(&limit.input, skip, fetch)
+    }
+
+    /// Plans what stands between a limit and its sort, with the limit put into the sort.
+    fn limited(&mut self, plan: &LogicalPlan, offset: usize, limit: Option<usize>) -> Result<usize> {
+        match plan {
+            LogicalPlan::Sort(sort) => self.sorted_limit(sort, offset, limit),
+            LogicalPlan::SubqueryAlias(alias) => self.limited(&alias.input, offset, limit),
+            LogicalPlan::Projection(projection) => {
+                let input = self.limited(&projection.input, offset, limit)?;
                 let schema = internal_schema(projection.schema.as_arrow());
                 self.project(input, &projection.expr, projection.input.schema(), schema)
             }
@@ -111,7 +111,8 @@ impl Builder<'_> {
         let width = self.schema(input).fields().len();
         let mut columns = Columns::all(self.schema(input));
         let order = self.order(&sort.expr, input, sort.input.schema(), &mut columns)?;
-        let top = self.top_n(input, columns, vec![], order, offset, limit, None)?;
+        let shape = TopNShape { partition: vec![], order, offset, limit, rank: None };
+        let top = self.top_n(input, columns, shape)?;
         if self.schema(top).fields().len() == width {
             return Ok(top);
         }

@@ -1,4 +1,4 @@
-//! Finds the top-N in a filter over ROW_NUMBER: which window is meant, and how many rows of a partition can pass.
+//! Finds the top-N in a filter over ROW_NUMBER, RANK or DENSE_RANK: which window is meant, and which positions can pass.
 
 use std::collections::HashMap;
 
@@ -10,15 +10,31 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, LogicalPlan, Operator as SqlOperator, Window, WindowFunctionDefinition,
 };
 
-/// The numbering of rows that a filter above a window limits.
+use super::over::window_function;
+use crate::operator::top_n::Rank;
+
+/// The positions that a filter above a window lets pass.
+#[derive(Default)]
 pub(super) struct RankLimit {
+    /// So many first positions do not.
+    pub(super) offset: usize,
+    /// At most so many behind these do.
     pub(super) limit: Option<usize>,
+    /// What else the filter asks for.
     pub(super) rest: Option<Expr>,
 }
 
-pub(super) fn is_row_number(function: &WindowFunction) -> bool {
-    matches!(&function.fun, WindowFunctionDefinition::WindowUDF(udf) if udf.name() == "row_number")
-        && function.params.filter.is_none()
+/// How a window function numbers rows, if that is what it does.
+pub(super) fn numbering(function: &WindowFunction) -> Option<Rank> {
+    match &function.fun {
+        WindowFunctionDefinition::WindowUDF(udf) => match udf.name() {
+            "row_number" => Some(Rank::RowNumber),
+            "rank" => Some(Rank::Rank),
+            "dense_rank" => Some(Rank::DenseRank),
+            _ => None,
+        },
+        WindowFunctionDefinition::AggregateUDF(_) => None,
+    }
 }
 
 pub(super) fn window_field(window: &Window) -> Field {
@@ -63,50 +79,51 @@ pub(super) fn replace_columns(expr: &Expr, columns: &HashMap<datafusion::common:
     replaced.ok().map(|t| t.data)
 }
 
-/// The column that holds the row number of a window that computes nothing else.
-pub(super) fn rank_column(window: &Window) -> Option<datafusion::common::Column> {
+/// The column that holds the number of a row, in a window that computes nothing else.
+pub(super) fn rank_column(window: &Window) -> Option<(datafusion::common::Column, Rank)> {
     match window.window_expr.as_slice() {
-        [expr] => match expr.clone().unalias_nested().data {
-            Expr::WindowFunction(function) if is_row_number(&function) => window.schema.columns().last().cloned(),
-            _ => None,
-        },
+        [expr] => window.schema.columns().last().cloned().zip(numbering(window_function(expr).ok()?)),
         _ => None,
     }
 }
 
-/// Splits a filter into the upper bound of the row number and the rest.
+/// Splits a filter into the bounds of the number and the rest.
 pub(super) fn rank_limit(predicate: Expr, rank: &datafusion::common::Column) -> RankLimit {
-    let mut limit: Option<usize> = None;
+    let (mut above, mut up_to) = (0, None::<usize>);
     let mut rest = Vec::new();
     for part in split_conjunction_owned(predicate) {
-        match upper_bound(&part, rank) {
-            // An equality with 1 is an upper bound and nothing else; other equalities also need the filter itself.
-            Some((bound, exact)) => {
-                limit = Some(limit.map_or(bound, |l| l.min(bound)));
-                if exact && bound != 1 {
-                    rest.push(part);
-                }
+        match bounds(&part, rank) {
+            Some((low, high)) => {
+                above = above.max(low);
+                up_to = up_to.into_iter().chain(high).min();
             }
             None => rest.push(part),
         }
     }
-    RankLimit { limit, rest: conjunction(rest) }
+    RankLimit { offset: above, limit: up_to.map(|up_to| up_to.saturating_sub(above)), rest: conjunction(rest) }
 }
 
-/// `rank <= n` as (n, false), `rank = n` as (n, true).
-pub(super) fn upper_bound(expr: &Expr, rank: &datafusion::common::Column) -> Option<(usize, bool)> {
+/// The numbers that pass a comparison with a literal: those above the first and up to the second.
+fn bounds(expr: &Expr, rank: &datafusion::common::Column) -> Option<(usize, Option<usize>)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
     let (op, value) = match (left.as_ref(), right.as_ref()) {
         (Expr::Column(c), Expr::Literal(value, _)) if c == rank => (*op, value),
         (Expr::Literal(value, _), Expr::Column(c)) if c == rank => (op.swap()?, value),
         _ => return None,
     };
-    let ScalarValue::UInt64(Some(value)) = value.cast_to(&DataType::UInt64).ok()? else { return None };
-    let value = usize::try_from(value).ok()?;
+    // A fraction or a negative number is left to the filter.
+    let ScalarValue::UInt64(Some(number)) = value.cast_to(&DataType::UInt64).ok()? else { return None };
+    if !value.data_type().is_integer() {
+        return None;
+    }
+    let value = usize::try_from(number).ok()?;
     match op {
-        SqlOperator::LtEq => Some((value, false)),
-        SqlOperator::Lt => Some((value.saturating_sub(1), false)),
-        SqlOperator::Eq => Some((value, true)),
+        SqlOperator::LtEq => Some((0, Some(value))),
+        SqlOperator::Lt => Some((0, Some(value.saturating_sub(1)))),
+        SqlOperator::Eq if value == 0 => Some((0, Some(0))),
+        SqlOperator::Eq => Some((value - 1, Some(value))),
+        SqlOperator::Gt => Some((value, None)),
+        SqlOperator::GtEq => Some((value.saturating_sub(1), None)),
         _ => None,
     }
 }

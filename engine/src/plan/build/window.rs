@@ -1,19 +1,22 @@
 //! OVER windows, and the filters over them that make them a top-N.
 
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Window};
+use datafusion::logical_expr::{Filter, LogicalPlan, Window};
 
 use super::columns::Columns;
-use super::rank::{RankLimit, is_row_number, rank_column, rank_limit, window_below, window_field};
-use super::{Builder, column, internal_schema, unsupported};
+use super::limit::TopNShape;
+use super::over::window_function;
+use super::rank::{RankLimit, numbering, rank_column, rank_limit, window_below, window_field};
+use super::{Builder, column, internal_schema};
 use crate::error::{Error, Result};
+use crate::operator::top_n::Rank;
 
 impl Builder<'_> {
     pub(super) fn filter(&mut self, filter: &Filter) -> Result<usize> {
         if let Some((window, predicate)) = window_below(&filter.input, &filter.predicate)
-            && let Some(rank) = rank_column(window)
+            && let Some((column, rank)) = rank_column(window)
         {
-            let limited = rank_limit(predicate, &rank);
-            if limited.limit.is_some() {
+            let limited = rank_limit(predicate, &column);
+            if limited.limit.is_some() || limited.offset > 0 && rank == Rank::RowNumber {
                 return self.limited_window(&filter.input, &limited);
             }
         }
@@ -36,16 +39,17 @@ impl Builder<'_> {
     }
 
     pub(super) fn window(&mut self, window: &Window, limit: &RankLimit) -> Result<usize> {
-        let [expr] = window.window_expr.as_slice() else {
-            return Err(unsupported("several OVER windows in one SELECT"));
-        };
-        let expr = expr.clone().unalias_nested().data;
-        let function = match &expr {
-            Expr::WindowFunction(function) if is_row_number(function) => function,
-            other => {
-                return Err(unsupported(&format!("the OVER window `{other}`"))
-                    .hint("ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...) can be kept incrementally"));
+        let numbered = match window.window_expr.as_slice() {
+            [expr] => {
+                let function = window_function(expr)?;
+                numbering(function).map(|rank| (function, rank))
             }
+            _ => None,
+        };
+        // Ranks without a bound, and everything that is no number, are functions like others.
+        let Some((function, rank)) = numbered.filter(|(_, rank)| *rank == Rank::RowNumber || limit.limit.is_some())
+        else {
+            return self.over(window);
         };
         let input = self.plan_node(&window.input)?;
         let input_schema = window.input.schema();
@@ -56,7 +60,14 @@ impl Builder<'_> {
             partition.push(columns.add(self.physical(expr, input_schema)?, self.schema(input))?);
         }
         let order = self.order(&function.params.order_by, input, input_schema, &mut columns)?;
-        let top = self.top_n(input, columns, partition.clone(), order, 0, limit.limit, Some(window_field(window)))?;
+        let shape = TopNShape {
+            partition: partition.clone(),
+            order,
+            offset: limit.offset,
+            limit: limit.limit,
+            rank: Some((rank, window_field(window))),
+        };
+        let top = self.top_n(input, columns, shape)?;
         let input_key = self.properties(top).key.clone();
         if limit.limit.is_none() {
             self.plan.warnings.push(
@@ -65,20 +76,21 @@ impl Builder<'_> {
         }
         // Sort keys that had to be computed stand between the columns and the rank: take them out again.
         let schema = internal_schema(window.schema.as_arrow());
-        let rank = self.schema(top).fields().len() - 1;
+        let number = self.schema(top).fields().len() - 1;
         let mut node = top;
-        if rank != width {
-            let keep = (0..width).chain([rank]);
+        if number != width {
+            let keep = (0..width).chain([number]);
             let expressions = keep.map(|c| column(self.schema(top), c)).collect::<Vec<_>>();
             node = self.map(top, None, Some(expressions), schema.clone());
         } else {
             self.plan.nodes[top].schema = schema;
         }
+        let plain = partition.iter().all(|c| *c < width) && rank == Rank::RowNumber;
         self.plan.nodes[node].properties.key = match limit.limit {
-            Some(1) if partition.iter().all(|c| *c < width) => Some(partition),
-            _ => input_key.filter(|key| key.iter().all(|c| *c < width)).or_else(|| {
-                partition.iter().all(|c| *c < width).then(|| partition.iter().copied().chain([width]).collect())
-            }),
+            Some(1) if plain => Some(partition),
+            _ => input_key
+                .filter(|key| key.iter().all(|c| *c < width))
+                .or_else(|| plain.then(|| partition.iter().copied().chain([width]).collect())),
         };
         match &limit.rest {
             Some(rest) => self.select(node, rest, &window.schema),

@@ -1,4 +1,4 @@
-//! The starts of the windows that a time is in.
+//! The starts or ends of the windows that a time is in.
 
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ pub(super) fn functions() -> Vec<Function> {
             monotonic: true,
             ..Function::new("frazil_tumble_start", &[Time, Integer, Integer], MICROSECONDS, tumble_start)
         },
-        Function::new("frazil_hop_starts", &[Time, Integer, Integer, Integer], starts, hop_starts),
+        Function::new("frazil_hop_starts", &[Time, Integer, Integer, Integer], starts.clone(), hop_starts),
+        Function::new("frazil_cumulate_ends", &[Time, Integer, Integer, Integer], starts, cumulate_ends),
     ]
 }
 
@@ -42,6 +43,38 @@ fn hop_starts(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let (slide, size, offset) = (positive(args, 1)?, positive(args, 2)?, literal(args, 3)?);
     let starts = all_starts(array(args, 0)?.as_primitive(), slide, size, offset)?;
     Ok(ColumnarValue::Array(Arc::new(starts)))
+}
+
+fn cumulate_ends(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let (step, size, offset) = (positive(args, 1)?, positive(args, 2)?, literal(args, 3)?);
+    let ends = all_ends(array(args, 0)?.as_primitive(), step, size, offset)?;
+    Ok(ColumnarValue::Array(Arc::new(ends)))
+}
+
+/// By row the ends of all windows that contain its time and start with the size's multiple before it, ascending; none for
+/// NULL. The size is a multiple of the step.
+fn all_ends(times: &TimestampMicrosecondArray, step: i64, size: i64, offset: i64) -> Result<ListArray> {
+    let mut ends: Vec<i64> = Vec::new();
+    let mut lengths = Vec::with_capacity(times.len());
+    for time in times {
+        let before = ends.len();
+        if let Some(time) = time {
+            let start = floor(time, size, offset).ok_or_else(|| out_of_range(time))?;
+            let last = start.checked_add(size).ok_or_else(|| out_of_range(time))?;
+            let mut end = start + ((time - start) / step + 1) * step;
+            while end <= last {
+                ends.push(end);
+                end = end.checked_add(step).ok_or_else(|| out_of_range(time))?;
+            }
+        }
+        lengths.push(ends.len() - before);
+    }
+    list(ends, lengths)
+}
+
+fn list(times: Vec<i64>, lengths: Vec<usize>) -> Result<ListArray> {
+    let values = TimestampMicrosecondArray::from(times);
+    Ok(ListArray::try_new(Arc::new(item()), OffsetBuffer::from_lengths(lengths), Arc::new(values), None)?)
 }
 
 /// By row the starts of all windows that contain its time, ascending; none for NULL.
@@ -65,9 +98,7 @@ fn all_starts(times: &TimestampMicrosecondArray, slide: i64, size: i64, offset: 
         }
         lengths.push(starts.len() - before);
     }
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    let values = TimestampMicrosecondArray::from(starts);
-    Ok(ListArray::try_new(Arc::new(item()), offsets, Arc::new(values), None)?)
+    list(starts, lengths)
 }
 
 /// The greatest `offset + k * step` that is not after `time`; rounds down before 1970 too.
@@ -134,6 +165,25 @@ mod tests {
                     time.is_some_and(|time| *start <= time && time < start + size) && (start - offset).rem_euclid(slide) == 0
                 };
                 let expected: Vec<i64> = (-300..300).filter(contains).collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+
+        #[test]
+        fn cumulate_finds_exactly_the_windows_that_contain_the_time(
+            times in proptest::collection::vec(proptest::option::of(-200i64..200), 0..8),
+            step in 1i64..30,
+            steps in 1i64..6,
+            offset in -50i64..50,
+        ) {
+            let size = step * steps;
+            let ends = all_ends(&TimestampMicrosecondArray::from(times.clone()), step, size, offset).unwrap();
+            for (found, time) in ends.iter().zip(times) {
+                let found: Vec<i64> = found.unwrap().as_primitive::<TimestampMicrosecondType>().values().to_vec();
+                let expected: Vec<i64> = time.map_or(vec![], |time| {
+                    let start = floor(time, size, offset).unwrap();
+                    (1..=steps).map(|n| start + n * step).filter(|end| time < *end).collect()
+                });
                 prop_assert_eq!(found, expected);
             }
         }

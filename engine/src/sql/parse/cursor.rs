@@ -62,6 +62,9 @@ pub(super) const RESERVED: [&str; 44] = [
 /// Functions in FROM whose arguments may be `TABLE name`.
 const TABLE_VALUED: [&str; 4] = ["tumble", "hop", "cumulate", "session"];
 
+/// What `PARTITION BY` in the arguments of such a function becomes: a call of this, as an argument of its own.
+pub(in crate::sql) const PARTITION_BY: &str = "partition_by";
+
 /// A position in the tokens of a text.
 pub(super) struct Cursor {
     parser: Parser<'static>,
@@ -294,18 +297,31 @@ fn ends_operand(token: &Token) -> bool {
 }
 
 /// Drops words that mean nothing here and that the parser does not know: `TABLE` before the first argument of a window function, and
-/// `LOCAL` of `WITH LOCAL TIME ZONE`.
+/// `LOCAL` of `WITH LOCAL TIME ZONE`. `PARTITION BY a, b` behind such an argument becomes one of its own, `partition_by(a, b)`.
 fn drop_noise(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     // For every open parenthesis: whether it belongs to a window function.
     let mut open: Vec<bool> = Vec::new();
     let mut kept = Vec::with_capacity(tokens.len());
+    let mut done = 0;
     for (i, token) in tokens.iter().enumerate() {
+        if i < done {
+            continue;
+        }
         let word_at = |n: usize| tokens.get(n).and_then(|t| unquoted(&t.token)).unwrap_or_default();
         let before = i.checked_sub(1).map(|n| &tokens[n].token);
         match &token.token {
             Token::LParen => open.push(i > 0 && TABLE_VALUED.contains(&word_at(i - 1))),
             Token::RParen => drop(open.pop()),
             _ => {}
+        }
+        if open.last() == Some(&true) && word_at(i) == "partition" && word_at(i + 1) == "by" {
+            let (keys, end) = partition_keys(&tokens, i + 2);
+            let generated = |token| TokenWithSpan::new(token, tokens[i].span);
+            kept.extend([Token::Comma, Token::make_word(PARTITION_BY, None), Token::LParen].map(generated));
+            kept.extend_from_slice(&tokens[keys]);
+            kept.push(generated(Token::RParen));
+            done = end;
+            continue;
         }
         let argument = matches!(before, Some(Token::LParen | Token::Comma | Token::RArrow))
             && matches!(tokens.get(i + 1), Some(TokenWithSpan { token: Token::Word(_) | Token::LParen, .. }));
@@ -319,6 +335,29 @@ fn drop_noise(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     kept
+}
+
+/// The tokens of a list of columns that starts at `start`, without parentheses around it, and the place behind it. Without
+/// parentheses the list ends before `DESCRIPTOR`, before a named argument, and before the last column in front of an interval.
+fn partition_keys(tokens: &[TokenWithSpan], start: usize) -> (std::ops::Range<usize>, usize) {
+    let token = |n: usize| tokens.get(n).map(|token| &token.token);
+    if token(start) == Some(&Token::LParen) {
+        let inside = tokens.iter().skip(start + 1).take_while(|token| token.token != Token::RParen).count();
+        let end = start + 1 + inside;
+        return (start + 1..end, (end + 1).min(tokens.len()));
+    }
+    let is_word = |n: usize| matches!(token(n), Some(Token::Word(_)));
+    let word = |n: usize| token(n).and_then(unquoted).unwrap_or_default();
+    let mut end = (start + 1).min(tokens.len());
+    // Another column follows if something follows it that is neither its being called or named nor an interval.
+    while token(end) == Some(&Token::Comma)
+        && is_word(end + 1)
+        && token(end + 2) == Some(&Token::Comma)
+        && !(word(end + 3) == "interval" && token(end + 4) != Some(&Token::Comma))
+    {
+        end += 2;
+    }
+    (start..end, end)
 }
 
 /// Splits ` at Line: 3, Column: 7` from the end of a message.

@@ -125,6 +125,57 @@ async fn hop_with_gaps_with_remainders_and_over_a_cte() {
 }
 
 #[tokio::test]
+async fn cumulate_in_every_spelling() {
+    let context = session().await;
+    let spellings = [
+        "TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '5' MINUTE, INTERVAL '10' MINUTE))",
+        "TABLE(CUMULATE(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), STEP => INTERVAL '5' MINUTES, SIZE => INTERVAL '10' MINUTES)) AS w",
+        "CUMULATE(t, ts, INTERVAL '5' MINUTE, INTERVAL '10' MINUTE) AS w",
+    ];
+    let expected = [
+        "1 2024-01-01T00:00:00 2024-01-01T00:05:00 2024-01-01T00:04:59.999",
+        "1 2024-01-01T00:00:00 2024-01-01T00:10:00 2024-01-01T00:09:59.999",
+        "2 2024-01-01T00:00:00 2024-01-01T00:10:00 2024-01-01T00:09:59.999",
+        "3 2024-01-01T00:10:00 2024-01-01T00:15:00 2024-01-01T00:14:59.999",
+        "3 2024-01-01T00:10:00 2024-01-01T00:20:00 2024-01-01T00:19:59.999",
+        "4 1969-12-31T23:50:00 1970-01-01T00:00:00 1969-12-31T23:59:59.999",
+    ];
+    for spelling in spellings {
+        let sql = format!("SELECT id, window_start, window_end, window_time FROM {spelling}");
+        assert_eq!(rows(&context, &sql).await.unwrap(), expected, "{sql}");
+        let text = &parse(&sql).unwrap()[0].text;
+        assert_eq!(rows(&context, text).await.unwrap(), expected, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn session_in_every_spelling() {
+    let context = session().await;
+    let spellings = [
+        "TABLE(SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
+        "TABLE(SESSION(DATA => TABLE t PARTITION BY (k), TIMECOL => DESCRIPTOR(ts), GAP => INTERVAL '1' MINUTE)) AS w",
+        "SESSION(t PARTITION BY k, ts, INTERVAL '1' MINUTE) w",
+        "SESSION(t PARTITION BY k, k, ts, INTERVAL '60 seconds') w",
+        "SESSION((SELECT * FROM t), ts, INTERVAL '1' MINUTE) w",
+    ];
+    let expected = [
+        "1 2024-01-01T00:00:00 2024-01-01T00:01:00 2024-01-01T00:00:59.999",
+        "2 2024-01-01T00:09:59.999999 2024-01-01T00:11:00 2024-01-01T00:10:59.999",
+        "3 2024-01-01T00:09:59.999999 2024-01-01T00:11:00 2024-01-01T00:10:59.999",
+        "4 1969-12-31T23:59:00 1970-01-01T00:00:00 1969-12-31T23:59:59.999",
+    ];
+    context.sql("CREATE VIEW tk AS SELECT *, 1 AS k FROM t").await.unwrap();
+    for spelling in spellings {
+        let spelling = spelling.replace(" t ", " tk ").replace("(t ", "(tk ").replace(" t)", " tk)");
+        let sql = format!("SELECT id, window_start, window_end, window_time FROM {spelling}");
+        assert_eq!(rows(&context, &sql).await.unwrap(), expected, "{sql}");
+        let text = &parse(&sql).unwrap()[0].text;
+        assert_eq!(&parse(text).unwrap()[0].text, text);
+        assert_eq!(rows(&context, text).await.unwrap(), expected, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn windows_join_and_nest() {
     let context = session().await;
     let sql = "SELECT a.id, b.id FROM TUMBLE(t, ts, INTERVAL '10' MINUTE) a JOIN TUMBLE(t, ts, INTERVAL '10' MINUTE) b \
@@ -169,12 +220,18 @@ async fn functions_of_the_field() {
 async fn wrong_arguments_are_refused_with_their_place() {
     let context = session().await;
     let refused = [
-        ("SELECT *\nFROM SESSION(t, ts, INTERVAL '1' MINUTE)", "SESSION is not supported yet", "2:6"),
+        ("SELECT *\nFROM SESSION(t, ts)", "GAP is missing", "2:6"),
         (
-            "SELECT * FROM TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '1' HOUR))",
-            "CUMULATE",
+            "SELECT * FROM SESSION(t PARTITION BY (id + 1), ts, INTERVAL '1' MINUTE)",
+            "PARTITION BY takes columns",
+            "1:15",
+        ),
+        (
+            "SELECT * FROM TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '7' MINUTE, INTERVAL '1' HOUR))",
+            "multiple of its step",
             "1:21",
         ),
+        ("SELECT * FROM TUMBLE(TABLE t PARTITION BY id, DESCRIPTOR(ts), INTERVAL '1' HOUR)", "only SESSION", "1:15"),
         ("SELECT * FROM TUMBLE(t, ts, INTERVAL '1' MONTH)", "months", "1:"),
         ("SELECT * FROM TUMBLE(t, ts, INTERVAL '0' SECOND)", "more than zero", "1:15"),
         ("SELECT * FROM TUMBLE(t, ts, 10)", "expected an INTERVAL literal", "1:29"),

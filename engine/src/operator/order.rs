@@ -1,4 +1,5 @@
-//! The total order of a top-N's rows.
+//! The total order of the rows of a partition: by the columns asked for, then by all others, so that ties are broken the same
+//! way whenever and wherever rows arrive.
 
 use std::cmp::Ordering;
 
@@ -24,7 +25,7 @@ impl RowOrder {
     pub(super) fn new(schema: &SchemaRef, order: &[(usize, SortOptions)]) -> Result<Self> {
         let width = schema.fields().len();
         if let Some((column, _)) = order.iter().find(|(column, _)| *column >= width) {
-            return Err(Error::internal("a top-N orders by a column that is not there").with("column", column));
+            return Err(Error::internal("an operator orders by a column that is not there").with("column", column));
         }
         let others = (0..width).filter(|column| order.iter().all(|(ordered, _)| ordered != column));
         let ascending = SortOptions { descending: false, nulls_first: false };
@@ -34,23 +35,19 @@ impl RowOrder {
         Ok(Self { by, asked: order.len(), comparable })
     }
 
-    /// Which of two different rows comes first.
+    /// Which of two rows comes first; equal only if all their columns are.
     pub(super) fn compare(&self, rows: &RowStore, left: u32, right: u32) -> Ordering {
-        for (column, options) in &self.by {
-            let ordering = match (rows.is_null(*column, left), rows.is_null(*column, right)) {
-                (true, true) => continue,
-                (true, false) if options.nulls_first => Ordering::Less,
-                (true, false) => Ordering::Greater,
-                (false, true) if options.nulls_first => Ordering::Greater,
-                (false, true) => Ordering::Less,
-                (false, false) if options.descending => rows.cmp(*column, right, left),
-                (false, false) => rows.cmp(*column, left, right),
-            };
-            if ordering.is_ne() {
-                return ordering;
-            }
-        }
-        Ordering::Equal
+        compare_by(&self.by, rows, left, right)
+    }
+
+    /// The order by the columns asked for alone: rows that it leaves equal are peers.
+    pub(super) fn compare_peers(&self, rows: &RowStore, left: u32, right: u32) -> Ordering {
+        compare_by(&self.by[..self.asked], rows, left, right)
+    }
+
+    /// The first column asked for.
+    pub(super) fn first(&self) -> Option<(usize, SortOptions)> {
+        self.by.first().copied().filter(|_| self.asked > 0)
     }
 
     /// For each row of a batch whether it surely comes after the stored row given for it, judged by the first column
@@ -74,6 +71,24 @@ impl RowOrder {
         let surely = |row: usize| than[row] != NO_SLOT && after.is_valid(row) && after.value(row);
         Ok(Some((0..values.len()).map(surely).collect()))
     }
+}
+
+fn compare_by(by: &[(usize, SortOptions)], rows: &RowStore, left: u32, right: u32) -> Ordering {
+    for (column, options) in by {
+        let ordering = match (rows.is_null(*column, left), rows.is_null(*column, right)) {
+            (true, true) => continue,
+            (true, false) if options.nulls_first => Ordering::Less,
+            (true, false) => Ordering::Greater,
+            (false, true) if options.nulls_first => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            (false, false) if options.descending => rows.cmp(*column, right, left),
+            (false, false) => rows.cmp(*column, left, right),
+        };
+        if ordering.is_ne() {
+            return ordering;
+        }
+    }
+    Ordering::Equal
 }
 
 /// Whether Arrow's comparison kernels order values of a type as the row store does. Floats they order by their bits
