@@ -42,7 +42,7 @@ fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(|expr| {
             let exact = exact(expr, &schema)?;
-            Ok(exact.transform_data(|expr| Ok(keys::expression(expr, &schema)))?)
+            exact.transform_data(|expr| Ok(keys::expression(expr, &schema)))
         });
         Ok(rewritten?.update_data(|expr| name.restore(expr)))
     })?;

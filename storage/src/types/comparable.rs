@@ -128,7 +128,7 @@ mod tests {
     fn maps_are_compared_by_their_entries_and_come_back() {
         let maps = maps();
         let encoder = RowEncoder::new([maps.data_type()]).unwrap();
-        let rows = encoder.encode(&[maps.clone()]).unwrap();
+        let rows = encoder.encode(std::slice::from_ref(&maps)).unwrap();
         assert_eq!(rows.row(0), rows.row(3));
         assert_ne!(rows.row(0), rows.row(2));
         assert_ne!(rows.row(1), rows.row(2));
@@ -148,7 +148,7 @@ mod tests {
             lists.append(true);
         }
         let lists: ArrayRef = Arc::new(lists.finish());
-        let rows = RowEncoder::new([lists.data_type()]).unwrap().encode(&[lists.clone()]).unwrap();
+        let rows = RowEncoder::new([lists.data_type()]).unwrap().encode(std::slice::from_ref(&lists)).unwrap();
         assert_eq!(rows.row(0), rows.row(1));
         assert_eq!(&from_comparable(&comparable(&lists).unwrap(), lists.data_type()).unwrap(), &lists);
     }

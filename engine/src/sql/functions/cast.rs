@@ -256,7 +256,7 @@ fn bytes(array: &ArrayRef, safe: bool) -> Result<ArrayRef> {
 fn bytes_of(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: Vec<u32> = digits.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return None;
         }
         return Some(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect());

@@ -20,9 +20,7 @@ pub(super) fn functions() -> Vec<Function> {
     use Argument::{Date, Integer, Interval, Number};
     let interval = DataType::Interval(IntervalUnit::MonthDayNano);
     vec![
-        Function::new("interval_times", &[Interval, Number], interval.clone(), |args| {
-            scaled(args, |interval, factor| times(interval, factor))
-        }),
+        Function::new("interval_times", &[Interval, Number], interval.clone(), |args| scaled(args, times)),
         Function::new("interval_divided", &[Interval, Number], interval, |args| {
             scaled(args, |interval, divisor| {
                 if divisor == 0.0 {

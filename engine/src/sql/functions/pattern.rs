@@ -326,7 +326,7 @@ impl Parts {
             let wanted = |name: &str| length.map_or(name.len(), |length| length.min(name.len()));
             let same =
                 |name: &&str| text.get(..wanted(name)).is_some_and(|t| t.eq_ignore_ascii_case(&name[..wanted(name)]));
-            let place = names.iter().position(|name| same(&name))?;
+            let place = names.iter().position(same)?;
             Some((place as u32, &text[wanted(names[place])..]))
         };
         let rest;
