@@ -7,8 +7,8 @@
 //!
 //! | calls | implementation in batch queries |
 //! | --- | --- |
-//! | `sum`, `avg`, `min`, `max` of floats, `sum` of integers and decimals, `first_value`, `last_value`, `var*`, `stddev*`, `covar*`, `corr`, `regr_*` | the incremental operator's accumulators ([`direct`]) |
-//! | `array_agg`, `string_agg`, `nth_value`, `approx_percentile_cont*`, `approx_median`, `median` and `percentile_cont` of floats; of the above those with DISTINCT; `count(DISTINCT a, b)` | DataFusion's accumulator, given the whole group in one order ([`collected`]) |
+//! | `sum`, `avg`, `min`, `max` of floats, `sum` of integers and decimals, `first_value`, `last_value`, `var*`, `stddev*`, `covar*`, `corr`, `regr_*` | the incremental operator's accumulators (`direct`) |
+//! | `array_agg`, `string_agg`, `nth_value`, `approx_percentile_cont*`, `approx_median`, `median` and `percentile_cont` of floats; of the above those with DISTINCT; `count(DISTINCT a, b)` | DataFusion's accumulator, given the whole group in one order (`collected`) |
 //! | all others | DataFusion's own, whose answers depend on nothing but the group's rows |
 //!
 //! Continuous plans see through them ([`original`]): `plan::build` decides by the function's name.

@@ -165,7 +165,7 @@ impl Recompute {
 /// Finds out before anything runs whether a call can be recomputed; `types` are those of the aggregate's input.
 ///
 /// # Errors
-/// As [`Recompute::new`].
+/// `Sql` if the function does not take such arguments or values of a type cannot be put in order.
 pub fn check_call(call: &AggregateCall, name: &str, types: &[DataType]) -> Result<()> {
     if let AggregateFunction::Whole(recipe) = &call.function {
         let values: Vec<DataType> = call.arguments.iter().map(|column| types[*column].clone()).collect();
