@@ -4,7 +4,7 @@
 //! order keys, and SQL does not say how. A batch engine takes what its threads give first, and a view could only by luck agree with
 //! that. So the logical plan is made to say it: all other columns of the input, from left to right, ascending and NULL last, are
 //! added as last order keys wherever that cannot change what the query means. It is not done where peers have to stay peers:
-//! `RANK`, frames of RANGE and GROUPS.
+//! `RANK`, frames of RANGE and GROUPS; nor where a key of the input is among the order keys, for then there are no ties.
 //!
 //! | construct | becomes |
 //! | --- | --- |
@@ -27,8 +27,8 @@ use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::logical_plan::SubqueryAlias;
 use datafusion::logical_expr::{
-    Distinct, DistinctOn, Expr, ExprSchemable, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, Window,
-    WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
+    Distinct, DistinctOn, Expr, ExprSchemable, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, TableScan,
+    Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
 };
 
 use crate::error::Result;
@@ -36,33 +36,80 @@ use crate::error::Result;
 /// The column that numbers the rows of a DISTINCT ON.
 const NUMBER: &str = "__number_in_distinct";
 
+/// The names of a scanned table's key columns, if it has a key that holds.
+pub type KeyOf<'a> = &'a dyn Fn(&TableScan) -> Option<Vec<String>>;
+
 /// Makes a plan say which rows come first where that matters.
 ///
 /// # Errors
 /// `Sql` for IGNORE NULLS with an offset that is no positive literal.
-pub fn break_ties(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn break_ties(plan: LogicalPlan, key_of: KeyOf<'_>) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|node| {
         Ok(match node {
-            LogicalPlan::Window(window) => window_plan(window)?,
-            LogicalPlan::Limit(limit) => match ordered(&limit.input)? {
+            LogicalPlan::Window(window) => window_plan(window, key_of)?,
+            LogicalPlan::Limit(limit) => match ordered(&limit.input, key_of)? {
                 Some(input) => Transformed::yes(LogicalPlan::Limit(Limit { input: Arc::new(input), ..limit })),
                 None => Transformed::no(LogicalPlan::Limit(limit)),
             },
-            LogicalPlan::Distinct(Distinct::On(distinct)) => Transformed::yes(distinct_on(distinct)?),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => Transformed::yes(distinct_on(distinct, key_of)?),
             other => Transformed::no(other),
         })
     })?;
     Ok(plan.data)
 }
 
-/// All columns that are not among these expressions, as order keys.
-fn other_columns(schema: &DFSchema, known: &[&Expr]) -> Vec<SortExpr> {
-    let keys = schema.iter().filter(|(_, field)| can_be_ordered(field.data_type())).map(|(qualifier, field)| {
+/// All columns that are not among these expressions, as order keys; none if the expressions tell all rows apart.
+fn ties(input: &LogicalPlan, known: &[&Expr], key_of: KeyOf<'_>) -> Vec<SortExpr> {
+    let columns = known.iter().filter_map(|expr| expr.try_as_col().cloned()).collect::<Vec<_>>();
+    if unique(input, &columns, key_of) {
+        return vec![];
+    }
+    let keys = input.schema().iter().filter(|(_, field)| can_be_ordered(field.data_type()));
+    let keys = keys.map(|(qualifier, field)| {
         let column = Expr::Column(Column::from((qualifier, field)));
         // In nested values NULL comes first, and so it does as a whole.
         column.sort(true, field.data_type().is_nested())
     });
     keys.filter(|key| !known.contains(&&key.expr)).collect()
+}
+
+/// Whether no two rows of a plan agree in all these columns, as far as can be seen easily.
+fn unique(plan: &LogicalPlan, columns: &[Column], key_of: KeyOf<'_>) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            key_of(scan).is_some_and(|key| key.iter().all(|name| columns.iter().any(|column| column.name == *name)))
+        }
+        LogicalPlan::Filter(filter) => unique(&filter.input, columns, key_of),
+        LogicalPlan::Sort(sort) => unique(&sort.input, columns, key_of),
+        LogicalPlan::Limit(limit) => unique(&limit.input, columns, key_of),
+        LogicalPlan::SubqueryAlias(alias) => {
+            let names = alias.schema.columns().into_iter().zip(alias.input.schema().columns());
+            let below = names.filter(|(name, _)| columns.contains(name)).map(|(_, below)| below).collect::<Vec<_>>();
+            unique(&alias.input, &below, key_of)
+        }
+        LogicalPlan::Projection(projection) => {
+            let names = projection.schema.columns().into_iter().zip(&projection.expr);
+            let chosen = names.filter(|(name, _)| columns.contains(name)).map(|(_, expr)| expr);
+            let below = chosen.filter_map(|expr| moved_column(expr).cloned()).collect::<Vec<_>>();
+            unique(&projection.input, &below, key_of)
+        }
+        LogicalPlan::Window(window) => unique(&window.input, columns, key_of),
+        LogicalPlan::Aggregate(aggregate) => {
+            let plain = !aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)));
+            let groups = aggregate.schema.columns().into_iter().take(aggregate.group_expr.len());
+            plain && groups.into_iter().all(|group| columns.contains(&group))
+        }
+        _ => false,
+    }
+}
+
+/// The column that an expression passes on, perhaps under another name.
+fn moved_column(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) => Some(column),
+        Expr::Alias(alias) => moved_column(&alias.expr),
+        _ => None,
+    }
 }
 
 fn can_be_ordered(data_type: &DataType) -> bool {
@@ -77,15 +124,15 @@ fn can_be_ordered(data_type: &DataType) -> bool {
 }
 
 /// The plan of a LIMIT's input with the sort below it made total, if there is one.
-fn ordered(plan: &LogicalPlan) -> PlanResult<Option<LogicalPlan>> {
+fn ordered(plan: &LogicalPlan, key_of: KeyOf<'_>) -> PlanResult<Option<LogicalPlan>> {
     Ok(match plan {
         LogicalPlan::Sort(sort) => {
             let known = sort.expr.iter().map(|key| &key.expr).collect::<Vec<_>>();
-            let ties = other_columns(sort.input.schema(), &known);
+            let ties = ties(&sort.input, &known, key_of);
             let expr = sort.expr.iter().cloned().chain(ties).collect();
             Some(LogicalPlan::Sort(Sort { expr, ..sort.clone() }))
         }
-        LogicalPlan::Projection(projection) => match ordered(&projection.input)? {
+        LogicalPlan::Projection(projection) => match ordered(&projection.input, key_of)? {
             Some(input) => {
                 let Projection { expr, schema, .. } = projection;
                 let moved = Projection::try_new_with_schema(expr.clone(), Arc::new(input), schema.clone())?;
@@ -93,7 +140,7 @@ fn ordered(plan: &LogicalPlan) -> PlanResult<Option<LogicalPlan>> {
             }
             None => None,
         },
-        LogicalPlan::SubqueryAlias(alias) => match ordered(&alias.input)? {
+        LogicalPlan::SubqueryAlias(alias) => match ordered(&alias.input, key_of)? {
             Some(input) => {
                 Some(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?))
             }
@@ -104,12 +151,12 @@ fn ordered(plan: &LogicalPlan) -> PlanResult<Option<LogicalPlan>> {
 }
 
 /// The first row of each group, by its number.
-fn distinct_on(distinct: DistinctOn) -> PlanResult<LogicalPlan> {
+fn distinct_on(distinct: DistinctOn, key_of: KeyOf<'_>) -> PlanResult<LogicalPlan> {
     let DistinctOn { on_expr, select_expr, sort_expr, input, .. } = distinct;
     let sort = sort_expr.unwrap_or_default();
     let mut order = sort.get(on_expr.len()..).unwrap_or_default().to_vec();
     let known = on_expr.iter().chain(order.iter().map(|key| &key.expr)).collect::<Vec<_>>();
-    let ties = other_columns(input.schema(), &known);
+    let ties = ties(&input, &known, key_of);
     order.extend(ties);
     let mut number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
     number.params.partition_by = on_expr;
@@ -132,7 +179,7 @@ struct Group {
     functions: Vec<Expr>,
 }
 
-fn window_plan(window: Window) -> PlanResult<Transformed<LogicalPlan>> {
+fn window_plan(window: Window, key_of: KeyOf<'_>) -> PlanResult<Transformed<LogicalPlan>> {
     // A plan comes here again where a view is read; the planner itself gives functions without a name.
     if window.window_expr.iter().all(|expr| matches!(expr, Expr::Alias(_))) {
         return Ok(Transformed::no(LogicalPlan::Window(window)));
@@ -146,7 +193,7 @@ fn window_plan(window: Window) -> PlanResult<Transformed<LogicalPlan>> {
         let mut function = function.clone();
         let default = without_nulls(&mut function)?;
         let counted = count_of(&function, window.input.schema())?;
-        let ordered = settle(&mut function, window.input.schema());
+        let ordered = settle(&mut function, &window.input, key_of);
         changed |= ordered || default.is_some() || counted.is_some();
         let column = add(&mut groups, function, name.clone());
         let mut value = Expr::Column(column.clone());
@@ -154,7 +201,7 @@ fn window_plan(window: Window) -> PlanResult<Transformed<LogicalPlan>> {
             value = when(value.clone().is_null(), default).otherwise(value)?;
         }
         if let Some(mut counted) = counted {
-            settle(&mut counted, window.input.schema());
+            settle(&mut counted, &window.input, key_of);
             let count = Expr::Column(add(&mut groups, counted, format!("__count_for_{name}")));
             value = when(count.gt(lit(0_i64)), value).end()?;
         }
@@ -293,7 +340,7 @@ pub(crate) fn depends_on_order(function: &WindowFunction) -> bool {
 }
 
 /// Adds order keys to a function, or brings it into a form to which they can be added; says whether it did.
-fn settle(function: &mut WindowFunction, input: &DFSchema) -> bool {
+fn settle(function: &mut WindowFunction, input: &LogicalPlan, key_of: KeyOf<'_>) -> bool {
     let sensitive = depends_on_order(function);
     let name = function.fun.name().to_owned();
     let aggregate = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_));
@@ -334,15 +381,16 @@ fn settle(function: &mut WindowFunction, input: &DFSchema) -> bool {
     }
     let params = &mut function.params;
     let known = params.partition_by.iter().chain(params.order_by.iter().map(|key| &key.expr)).collect::<Vec<_>>();
-    let ties = other_columns(input, &known);
+    let ties = ties(input, &known, key_of);
     params.order_by.extend(ties);
     true
 }
 
-/// Makes the rows that are equal by the order keys a partition of their own.
+/// Makes the rows that are equal by the order keys a partition of their own. The order keys stay, though they order nothing there:
+/// DataFusion 53 takes two functions for one if only the line between partition and order is drawn elsewhere.
 fn over_peers(function: &mut WindowFunction) {
     let params = &mut function.params;
-    let keys = std::mem::take(&mut params.order_by).into_iter().map(|key| key.expr);
+    let keys = params.order_by.iter().map(|key| key.expr.clone());
     let keys = keys.filter(|key| !matches!(key, Expr::Literal(..))).collect::<Vec<_>>();
     for key in keys {
         if !params.partition_by.contains(&key) {

@@ -241,7 +241,12 @@ impl Planner {
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;
             let logical = rewrite::plan(logical).map_err(planning_error)?;
-            let logical = break_ties(logical)?;
+            // The scan of a stored table is named as the query names it.
+            let key_of = |scan: &TableScan| {
+                let object = reads.iter().find(|object| object.name == scan.table_name.table())?;
+                (object.kind.is_stored() && !object.key.is_empty()).then(|| object.key.clone())
+            };
+            let logical = break_ties(logical, &key_of)?;
             if mode == Mode::Continuous {
                 refuse_volatile(&logical)?;
             }

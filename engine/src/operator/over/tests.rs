@@ -35,7 +35,7 @@ fn context(rows: RecordBatch) -> SessionContext {
 }
 
 async fn logical(context: &SessionContext, sql: &str) -> LogicalPlan {
-    break_ties(context.state().create_logical_plan(sql).await.unwrap()).unwrap()
+    break_ties(context.state().create_logical_plan(sql).await.unwrap(), &|_| None).unwrap()
 }
 
 /// What the continuous plan of a query with one window does.
