@@ -129,6 +129,36 @@ async fn idle_input() {
     story.until("SELECT * FROM both", &["2024-01-01 00:00:00 3"]).await;
 }
 
+/// A table without connector: the rows that a FLUSH waits for have closed their windows when it returns.
+async fn table() {
+    let mut story = Story::new(&[2, 1, 3]).await;
+    story
+        .rows("CREATE TABLE e (ts TIMESTAMP(3), k VARCHAR, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) APPEND ONLY")
+        .await;
+    story
+        .rows("INSERT INTO e VALUES (TIMESTAMP '2024-01-01 00:00:01', 'a'), (TIMESTAMP '2024-01-01 00:00:04', 'b')")
+        .await;
+    story.rows(WINDOWS).await;
+    story.rows("CREATE MATERIALIZED VIEW above AS SELECT k, SUM(n) AS n FROM closed GROUP BY k").await;
+    assert!(story.rows("SELECT * FROM closed").await.is_empty());
+    story.rows("INSERT INTO e VALUES (TIMESTAMP '2024-01-01 00:00:08', 'a')").await;
+    let first = ["2024-01-01 00:00:00 a 1", "2024-01-01 00:00:00 b 1"];
+    assert_eq!(story.rows("SELECT * FROM closed").await, first);
+    assert_eq!(story.rows("SELECT * FROM above").await, ["a 1", "b 1"]);
+    story.warehouse.restart().await.unwrap();
+    story
+        .rows("INSERT INTO e VALUES (TIMESTAMP '2024-01-01 00:00:02', 'a'), (TIMESTAMP '2024-01-01 00:00:20', 'a')")
+        .await;
+    let second = ["2024-01-01 00:00:05 a 1"];
+    assert_eq!(story.rows("SELECT * FROM closed").await, [&first[..], &second].concat());
+    assert_eq!(story.rows("SELECT * FROM above").await, ["a 2", "b 1"]);
+}
+
+#[test]
+fn a_flush_closes_windows() {
+    run(table());
+}
+
 fn run(story: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story);
 }
