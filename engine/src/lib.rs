@@ -1,7 +1,7 @@
 //! Computation and time: SQL front end, incremental plan, operators, sources and sinks, runtime.
 //!
 //! Within the crate dependencies point one way:
-//! `change, hash, rows -> operator, source, sink -> plan -> sql -> runtime -> session`.
+//! `change, hash, rows, watermark -> operator, source, sink -> plan -> sql -> runtime -> session`.
 //! Operators know no runtime, no SQL, no network.
 
 pub mod change;
@@ -17,5 +17,6 @@ pub mod session;
 pub mod sink;
 pub mod source;
 pub mod sql;
+pub mod watermark;
 
 pub use error::{Error, ErrorKind, Result};

@@ -10,13 +10,17 @@ pub mod join;
 #[cfg(test)]
 pub mod law;
 pub mod map;
+pub mod on_close;
 pub mod over;
 pub mod repeat;
+pub mod temporal;
 pub mod top_n;
 pub mod unnest;
 pub mod writer;
 
 mod columns;
+mod expiry;
+mod held;
 mod ledger;
 mod order;
 
@@ -25,6 +29,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::change::Changes;
 use crate::error::Result;
+use crate::watermark::Bound;
 
 /// Which epoch is being closed. An operator's output for an epoch depends only on the epoch's input set and on this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +87,28 @@ pub struct StateDelta {
 ///   `checkpoint` (or since `restore`). An operator restored from the sum of its deltas behaves as the original.
 /// - `restore` is called before anything else, any number of times, in the order in which the deltas were made.
 /// - Input whose batches are [`Changes`] with `Weights::Ones` or any weights is accepted alike; weights are never zero.
+/// - Watermarks come between the last changes of an epoch and its `close_epoch`. They promise what *later* epochs do not
+///   bring, never go back, and change no result: an operator may forget what can never be touched again, as deletions of
+///   its next checkpoint. (One that waits for windows to close also emits then.)
 pub trait Operator: Send {
     /// Takes changes that arrived at input number `input`; `out` receives what can be emitted at once.
     fn on_changes(&mut self, input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()>;
 
+    /// From the next epoch on, input number `input` brings no change of a row with a value below these watermarks. Called
+    /// before `close_epoch` if they have moved, with all columns that have one.
+    fn on_watermark(&mut self, input: usize, bounds: &[Bound]) -> Result<()> {
+        let _ = (input, bounds);
+        Ok(())
+    }
+
     /// Everything of the epoch has arrived: `out` receives all that is owed.
     fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()>;
+
+    /// The next moment, in ms since the Unix epoch, at which the operator has something to emit even if no change comes:
+    /// an epoch with this time or a later one is owed. Asked after `close_epoch`.
+    fn next_moment(&self) -> Option<i64> {
+        None
+    }
 
     /// The state that changed since the last call.
     fn checkpoint(&mut self) -> Result<Vec<StateDelta>>;

@@ -12,6 +12,11 @@ pub mod tables;
 
 pub use tables::CONNECTORS;
 
+/// The option of a source that says when a part of it counts as idle.
+pub const IDLE_TIMEOUT: &str = "source.idle-timeout";
+/// The option of a source that names the table for its late rows.
+pub const LATE_TABLE: &str = "late.table";
+
 /// Names that start so are the engine's own notes about an object, not options of a connector.
 const NOTE_PREFIX: &str = "frazil.";
 

@@ -13,16 +13,20 @@ use datafusion::physical_plan::PhysicalExpr;
 use crate::operator::aggregate::AggregateSpec;
 use crate::operator::asof::AsOfSpec;
 use crate::operator::join::JoinSpec;
+use crate::operator::on_close::EmitOnCloseSpec;
 use crate::operator::over::OverSpec;
+use crate::operator::temporal::TemporalSpec;
 use crate::operator::top_n::TopNSpec;
 use crate::operator::unnest::UnnestSpec;
 
 pub mod batch;
 pub mod build;
+pub mod clock;
 pub mod explain;
 pub mod guard;
 pub mod logical;
 pub mod ties;
+pub mod watermark;
 
 /// What is known about the changes that a node emits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +35,8 @@ pub struct Properties {
     pub insert_only: bool,
     /// Columns whose values are unique among the rows that exist at the end of an epoch.
     pub key: Option<Vec<usize>>,
-    /// Columns that carry the watermark of a source, unchanged.
+    /// Columns that carry the event time of a source with a watermark, unchanged: it decides between upserts of one key. What
+    /// a watermark bounds is another matter ([`watermark`]).
     pub watermark: Vec<usize>,
     /// Which task has which rows.
     pub distribution: Distribution,
@@ -104,6 +109,10 @@ pub enum Kind {
     Join(JoinSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
+    /// A filter on the current time.
+    Temporal(TemporalSpec),
+    /// Holds rows until the watermark has passed them.
+    EmitOnClose(EmitOnCloseSpec),
     /// Functions of the rows around a row.
     Over(OverSpec),
     /// One row per element of list columns.

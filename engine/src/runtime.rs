@@ -13,3 +13,4 @@ pub mod metrics;
 pub mod pipeline;
 pub mod slot;
 pub mod state;
+pub mod watermark;

@@ -298,7 +298,9 @@ impl Inner {
                 self.resume_orphans().await?;
                 self.insert_job(parsed, inserts).await
             }
-            Statement::Explain { incremental, query } => self.explain(*incremental, query).await,
+            Statement::Explain { incremental, query, on_window_close } => {
+                self.explain(*incremental, query, *on_window_close).await
+            }
             Statement::ExplainChange(change) => self.explain_change(change).await,
             Statement::Show(show) => self.show(show).await,
             Statement::Describe(name) => self.describe(name).await,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,16 +30,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// because the process that they name is this one.
 const BETWEEN_LIVES: Duration = Duration::from_secs(3600);
 
+/// `ADVANCE CLOCK n DAYS` in a file: from then on it is so many days later.
+const ADVANCE: &str = "ADVANCE CLOCK";
+
 /// The real clock, some time later.
 #[derive(Debug)]
 struct Later {
     clock: SystemClock,
     by: Duration,
+    /// What the file has added, in days.
+    days: Arc<AtomicI64>,
 }
 
 impl Clock for Later {
     fn now_ms(&self) -> i64 {
-        self.clock.now_ms().saturating_add(i64::try_from(self.by.as_millis()).unwrap_or(i64::MAX))
+        let days = self.days.load(Ordering::SeqCst) * 86_400_000;
+        self.clock.now_ms().saturating_add(i64::try_from(self.by.as_millis()).unwrap_or(i64::MAX)).saturating_add(days)
     }
 
     fn monotonic(&self) -> Duration {
@@ -55,6 +62,7 @@ pub struct Warehouse {
     directory: TempDir,
     mode: Mode,
     openings: u32,
+    days: Arc<AtomicI64>,
     process: Option<Process>,
 }
 
@@ -83,7 +91,7 @@ impl Warehouse {
     pub async fn new(mode: Mode) -> Result<Self, engine::Error> {
         let directory =
             tempfile::tempdir().map_err(|e| engine::Error::internal("no temporary directory").because(e))?;
-        let mut warehouse = Self { directory, mode, openings: 0, process: None };
+        let mut warehouse = Self { directory, mode, openings: 0, days: Arc::default(), process: None };
         warehouse.open().await?;
         Ok(warehouse)
     }
@@ -98,6 +106,12 @@ impl Warehouse {
 
     /// Executes one statement.
     pub async fn reply(&mut self, sql: &str) -> Result<Reply, engine::Error> {
+        if first_words(sql, 2) == ADVANCE {
+            let days = sql.split_whitespace().nth(2).and_then(|days| days.parse().ok());
+            let days: i64 = days.ok_or_else(|| engine::Error::internal("ADVANCE CLOCK without a number of days"))?;
+            self.days.fetch_add(days, Ordering::SeqCst);
+            return Ok(Reply::Done(ADVANCE.into()));
+        }
         let sql = self.adapt(sql);
         let outcome = self.in_process(sql).await;
         if self.mode.killed {
@@ -126,7 +140,11 @@ impl Warehouse {
             parallelism: self.mode.parallelism[self.openings as usize % self.mode.parallelism.len()],
             commit_interval: COMMIT_INTERVAL,
             base_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("slt"),
-            clock: Arc::new(Later { clock: SystemClock::new(), by: BETWEEN_LIVES * self.openings }),
+            clock: Arc::new(Later {
+                clock: SystemClock::new(),
+                by: BETWEEN_LIVES * self.openings,
+                days: self.days.clone(),
+            }),
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -154,13 +172,13 @@ impl Warehouse {
         closed.map_err(|e| engine::Error::internal("the shutdown panicked").because(e))?
     }
 
-    /// In batch mode nothing is maintained: views are plain ones.
+    /// In batch mode nothing is maintained: views are plain ones, and final at once.
     fn adapt(&self, sql: &str) -> String {
         let plain = self.mode.views == Views::Plain;
         let words = first_words(sql, 4);
         let defines = ["CREATE MATERIALIZED", "DROP MATERIALIZED", "CREATE OR REPLACE MATERIALIZED"];
         match plain && defines.iter().any(|start| words.starts_with(start)) {
-            true => sql.replacen("MATERIALIZED ", "", 1),
+            true => sql.trim_end().trim_end_matches("EMIT ON WINDOW CLOSE").replacen("MATERIALIZED ", "", 1),
             false => sql.to_owned(),
         }
     }

@@ -18,6 +18,7 @@ mod bits;
 mod boolean;
 mod calls;
 mod exact;
+mod expiry;
 mod extremum;
 mod groups;
 mod moments;
@@ -37,8 +38,10 @@ use arrow::datatypes::SchemaRef;
 use crate::change::{Changes, batch};
 use crate::error::{Error, Result};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
+use crate::watermark::Bound;
 use accumulator::Feed;
 use calls::{Call, Calls, Source};
+use expiry::GroupExpiry;
 use groups::Groups;
 
 pub(crate) use accumulator::{Accumulator, Feed as BatchFeed, canonical};
@@ -177,6 +180,8 @@ pub struct Aggregate {
     /// Group slot per row of the batch at hand.
     slots: Vec<u32>,
     started: bool,
+    /// Which groups a watermark will pass, once there is one.
+    expiry: Option<GroupExpiry>,
 }
 
 impl Aggregate {
@@ -198,6 +203,7 @@ impl Aggregate {
             remembered: vec![Vec::new(); spec.calls.len()],
             slots: Vec::new(),
             started: false,
+            expiry: None,
             spec,
         })
     }
@@ -375,6 +381,10 @@ impl Operator for Aggregate {
         Ok(())
     }
 
+    fn on_watermark(&mut self, _input: usize, bounds: &[Bound]) -> Result<()> {
+        self.advance(bounds)
+    }
+
     fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
         self.start()?;
         self.calls.multisets.iter_mut().for_each(|(multiset, _)| multiset.settle());
@@ -387,8 +397,9 @@ impl Operator for Aggregate {
         if !changes.is_empty() {
             out.push(changes);
         }
+        self.expire_later(&touched.fresh)?;
         touched.shown.iter().chain(&touched.fresh).for_each(|group| self.end(*group));
-        Ok(())
+        self.expire()
     }
 
     fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {

@@ -10,6 +10,7 @@ use storage::types::RowEncoder;
 use crate::change::Changes;
 use crate::error::{Error, Result};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
+use crate::watermark::{self, Bound};
 
 /// Outputs with more rows than this are not checked for consolidation.
 const LARGE: usize = 100_000;
@@ -29,12 +30,15 @@ pub struct Checked<O> {
     inputs: Vec<SchemaRef>,
     phase: Phase,
     last: Option<Epoch>,
+    /// The watermarks of every input.
+    bounds: Vec<Vec<Bound>>,
 }
 
 impl<O: Operator> Checked<O> {
     /// Wraps `operator`, whose facts are `info` and whose inputs have the schemas `inputs`.
     pub fn new(operator: O, info: OperatorInfo, inputs: Vec<SchemaRef>) -> Self {
-        Self { operator, info, inputs, phase: Phase::Restoring, last: None }
+        let bounds = vec![vec![]; inputs.len()];
+        Self { operator, info, inputs, phase: Phase::Restoring, last: None, bounds }
     }
 
     fn breach(&self, what: impl Into<String>) -> Error {
@@ -114,12 +118,29 @@ impl<O: Operator> Operator for Checked<O> {
             return Err(self.breach(format!("input {input} got {:?} instead of {schema:?}", changes.schema())));
         }
         self.require((0..changes.len()).all(|row| changes.weight(row) != 0), "it was given a weight of 0")?;
+        for bound in &self.bounds[input] {
+            let least = watermark::least(changes.rows().column(bound.column));
+            let keeps = least.is_none_or(|least| least >= bound.watermark);
+            self.require(keeps, &format!("input {input} brought {least:?} behind its watermark {bound:?}"))?;
+        }
         self.phase = Phase::Open;
         let before = out.len();
         self.operator.on_changes(input, changes, out)?;
         let emitted = out.get(before..).ok_or_else(|| self.breach("it took away what others had emitted"))?;
         self.require(!self.stateful() || emitted.is_empty(), "it keeps state but emitted before the epoch closed")?;
         self.check_output(emitted)
+    }
+
+    fn on_watermark(&mut self, input: usize, bounds: &[Bound]) -> Result<()> {
+        let before = self.bounds.get(input).ok_or_else(|| self.breach(format!("it has no input {input}")))?;
+        let back = bounds.iter().find(|b| watermark::of(before, b.column).is_some_and(|w| w > b.watermark));
+        self.require(back.is_none(), &format!("a watermark of input {input} goes back: {bounds:?} after {before:?}"))?;
+        self.bounds[input] = bounds.to_vec();
+        self.operator.on_watermark(input, bounds)
+    }
+
+    fn next_moment(&self) -> Option<i64> {
+        self.operator.next_moment()
     }
 
     fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
@@ -155,6 +176,14 @@ impl<O: Operator> Operator for Checked<O> {
 }
 
 impl<O: Operator + ?Sized> Operator for Box<O> {
+    fn on_watermark(&mut self, input: usize, bounds: &[Bound]) -> Result<()> {
+        (**self).on_watermark(input, bounds)
+    }
+
+    fn next_moment(&self) -> Option<i64> {
+        (**self).next_moment()
+    }
+
     fn on_changes(&mut self, input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()> {
         (**self).on_changes(input, changes, out)
     }

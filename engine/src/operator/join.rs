@@ -14,6 +14,8 @@
 //! following a chain, without hashing or comparing anything. Columns that neither the output nor the condition needs
 //! are not kept at all. Rows with a NULL in their key match nothing and are never stored.
 
+mod expiry;
+mod interval;
 mod output;
 mod saved;
 mod side;
@@ -32,6 +34,9 @@ use crate::hash;
 use crate::operator::columns::{self, compact};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 use crate::rows::{KeyIndex, NO_SLOT};
+use crate::watermark::Bound;
+use expiry::JoinExpiry;
+pub use interval::{Interval, bare, intervals, micros};
 use output::{Layout, Pairs};
 use side::{Identity, Side};
 
@@ -170,6 +175,8 @@ pub struct Join {
     /// Pairs looked at: what tests count.
     #[cfg(test)]
     visited: usize,
+    /// What watermarks bound.
+    expiry: JoinExpiry,
 }
 
 impl Join {
@@ -204,6 +211,7 @@ impl Join {
             residual,
             consolidate: !layout.tells_apart(spec),
             insert_only: spec.insert_only_output(),
+            expiry: JoinExpiry::new(spec, &layout),
             layout,
             keys,
             sides,
@@ -442,6 +450,10 @@ impl Operator for Join {
         self.sides[input].apply(&rest, &self.key_slots, &self.keys, &changes)
     }
 
+    fn on_watermark(&mut self, input: usize, bounds: &[Bound]) -> Result<()> {
+        self.advance(input, bounds)
+    }
+
     fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
         let mut loose = Vec::new();
         self.sides.iter_mut().for_each(|side| side.settle(&mut loose));
@@ -452,7 +464,9 @@ impl Operator for Join {
                 self.emit_unpaired(side, &mut emitted)?;
             }
         }
+        self.expire_later()?;
         self.retire();
+        self.expire(&mut loose)?;
         self.free_keys(loose);
         out.extend(self.summed(emitted)?);
         Ok(())

@@ -6,6 +6,9 @@
 //! `close_epoch` and are consolidated; state that went out in checkpoints comes back in fresh instances, at another
 //! parallelism too; and when all input is taken back, nothing remains.
 //!
+//! Inputs may have watermarks ([`Law::timed`]): their times then grow from epoch to epoch, rows behind the watermark are late
+//! and never reach the operator nor the oracle, and the operator may forget what it wants as long as the law holds.
+//!
 //! "Consolidated" is read as in the contract, with one allowance: an output all of whose weights are 1 may repeat a row,
 //! because insert-only plans carry no weights to add up.
 
@@ -28,6 +31,7 @@ use crate::change::Changes;
 use crate::hash;
 use crate::operator::check::Checked;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
+use crate::watermark::{Bound, NONE};
 
 /// What the oracle may look at.
 pub struct Seen<'a> {
@@ -51,7 +55,19 @@ pub struct Law {
     forgets: bool,
     /// State tables of which every instance has all rows.
     replicated: Vec<usize>,
+    timed: Vec<Timed>,
 }
+
+/// An input with a watermark.
+#[derive(Clone, Copy)]
+struct Timed {
+    input: usize,
+    column: usize,
+    delay: i64,
+}
+
+/// By how much the times of a timed input grow with every epoch.
+pub const STEP: i64 = 3;
 
 type Outcome<T> = Result<T, TestCaseError>;
 
@@ -72,7 +88,7 @@ impl Law {
         oracle: impl Fn(&Seen<'_>) -> ZSet + 'static,
     ) -> Self {
         let (make, oracle) = (Box::new(make), Box::new(oracle));
-        Self { inputs, make, oracle, parallel: true, forgets: true, replicated: Vec::new() }
+        Self { inputs, make, oracle, parallel: true, forgets: true, replicated: Vec::new(), timed: Vec::new() }
     }
 
     /// Every instance has all rows of this state table, and one of them writes it.
@@ -84,6 +100,12 @@ impl Law {
     /// The operator runs in one instance only.
     pub fn single(mut self) -> Self {
         self.parallel = false;
+        self
+    }
+
+    /// The column of an insert-only input has a watermark so much behind its greatest time.
+    pub fn timed(mut self, input: usize, column: usize, delay: i64) -> Self {
+        self.timed.push(Timed { input, column, delay });
         self
     }
 
@@ -108,6 +130,25 @@ impl Law {
         Run::new(self, 1)?.play(scenario, false)
     }
 
+    /// Plays `epochs` epochs of the same few rows, whose times move on, and panics if the law is broken or if more than
+    /// `most` rows of state are held or stored at the end of one.
+    pub fn stays_within(&self, most: usize, epochs: usize, rows: &[(usize, Row)]) {
+        let batches: Vec<_> = rows.iter().map(|(input, row)| (*input, vec![(row.clone(), 1)])).collect();
+        let mut run = Run::new(self, 1).expect("a run");
+        for number in 0..epochs {
+            let plan = EpochPlan { batches: batches.clone(), checkpoint: true, restart: None, fold: true };
+            run.epoch(&plan).unwrap_or_else(|error| panic!("{error}"));
+            run.checkpoint().unwrap_or_else(|error| panic!("{error}"));
+            if number % 10 == 9 {
+                run.start(1, true).unwrap_or_else(|error| panic!("{error}"));
+            }
+            run.saved = run.fold();
+            let stored = run.saved.iter().map(|delta| delta.rows.num_rows()).sum::<usize>();
+            let held = run.instances.iter().map(|instance| instance.state_rows()).sum::<usize>();
+            assert!(stored.max(held) <= most, "{held} rows held and {stored} stored after epoch {number}");
+        }
+    }
+
     fn can_retract(&self) -> bool {
         self.inputs.iter().all(|input| !input.insert_only)
     }
@@ -121,6 +162,8 @@ struct Run<'a> {
     totals: Vec<ZSet>,
     epochs: Vec<Vec<ZSet>>,
     output: ZSet,
+    /// The watermark of every timed input, and the one that the operator knows.
+    watermarks: Vec<i64>,
 }
 
 fn owner(vnode: u8, instances: usize) -> usize {
@@ -140,6 +183,7 @@ impl<'a> Run<'a> {
             totals: empty,
             epochs: Vec::new(),
             output: ZSet::new(),
+            watermarks: vec![NONE; law.timed.len()],
         };
         run.start(instances, false)?;
         Ok(run)
@@ -188,7 +232,9 @@ impl<'a> Run<'a> {
         let epoch = Epoch { number, timestamp_ms: 1_000 * number as i64 };
         let mut added = vec![ZSet::new(); self.totals.len()];
         let mut early = Vec::new();
+        let announced = self.watermarks.clone();
         for (input, events) in &plan.batches {
+            let events = &self.on_time(*input, events, &announced);
             add_all(&mut added[*input], events);
             add_all(&mut self.totals[*input], events);
             let changes = changes_of(&self.law.inputs[*input].schema, events);
@@ -196,6 +242,7 @@ impl<'a> Run<'a> {
         }
         self.epochs.push(added);
         prop_assert!(!self.stateful() || early.is_empty(), "a stateful operator emitted from on_changes");
+        self.announce(&announced)?;
         let mut late = Vec::new();
         for instance in &mut self.instances {
             let mut emitted = Vec::new();
@@ -213,6 +260,33 @@ impl<'a> Run<'a> {
         }
         let seen = Seen { totals: &self.totals, epochs: &self.epochs, timestamp_ms: epoch.timestamp_ms };
         prop_assert_eq!(&self.output, &(self.law.oracle)(&seen), "output (left) and oracle (right) after {:?}", epoch);
+        Ok(())
+    }
+
+    /// Events of an epoch with their times moved on, without those that are late; the watermarks of the next epoch follow.
+    fn on_time(&mut self, input: usize, events: &[(Row, i64)], announced: &[i64]) -> Vec<(Row, i64)> {
+        let mut events = events.to_vec();
+        let number = self.epochs.len() as i64;
+        for (place, timed) in self.law.timed.iter().enumerate().filter(|(_, timed)| timed.input == input) {
+            for (row, _) in &mut events {
+                if let Value::Int(time) = &mut row[timed.column] {
+                    *time += number * STEP;
+                    self.watermarks[place] = self.watermarks[place].max(*time - timed.delay);
+                }
+            }
+            events.retain(|(row, _)| row[timed.column].int().is_none_or(|time| time >= announced[place]));
+        }
+        events
+    }
+
+    fn announce(&mut self, watermarks: &[i64]) -> Outcome<()> {
+        for input in 0..self.law.inputs.len() {
+            let timed = self.law.timed.iter().zip(watermarks).filter(|(timed, w)| timed.input == input && **w != NONE);
+            let bounds: Vec<_> = timed.map(|(timed, w)| Bound { column: timed.column, watermark: *w }).collect();
+            for instance in self.instances.iter_mut().filter(|_| !bounds.is_empty()) {
+                instance.on_watermark(input, &bounds).map_err(fail)?;
+            }
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! over the touched part gives both the old and the new position of every row, hence the changes. An insert-only input
 //! needs only the rows that are visible or before them; all others are dropped, most of them on arrival.
 
+mod expiry;
 mod partition;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ use crate::operator::ledger::{Ledger, damaged};
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
 use crate::rows::KeyIndex;
+use crate::watermark::Bound;
+use expiry::PartitionExpiry;
 use partition::{Partition, Record, Window};
 
 /// Rows that are gathered at once.
@@ -82,6 +85,10 @@ pub struct TopN {
     hashes: Vec<u64>,
     key_slots: Vec<u32>,
     slots: Vec<u32>,
+    /// Which partitions a watermark will pass, once there is one.
+    expiry: Option<PartitionExpiry>,
+    /// Partitions that came since the last epoch, if they are kept by their time.
+    new_partitions: Vec<u32>,
 }
 
 impl TopN {
@@ -117,6 +124,8 @@ impl TopN {
             hashes: Vec::new(),
             key_slots: Vec::new(),
             slots: Vec::new(),
+            expiry: None,
+            new_partitions: Vec::new(),
             spec: spec.clone(),
         })
     }
@@ -136,7 +145,12 @@ impl TopN {
     fn number_partitions(&mut self, columns: &[ArrayRef], rows: usize) -> Result<()> {
         let keys = self.spec.partition.iter().map(|column| columns[*column].clone()).collect::<Vec<_>>();
         hash::hash_columns(&keys, rows, &mut self.hashes)?;
-        self.keys.find_or_insert(&self.hashes, &keys, &mut self.key_slots, |_, _| {})?;
+        let (timed, new) = (self.expiry.is_some(), &mut self.new_partitions);
+        self.keys.find_or_insert(&self.hashes, &keys, &mut self.key_slots, |key, _| {
+            if timed {
+                new.push(key);
+            }
+        })?;
         if self.keys.slots() > self.partitions.len() {
             self.partitions.resize_with(self.keys.slots(), Partition::default);
         }
@@ -275,6 +289,10 @@ impl Operator for TopN {
         Ok(())
     }
 
+    fn on_watermark(&mut self, _input: usize, bounds: &[Bound]) -> Result<()> {
+        self.advance(bounds)
+    }
+
     fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
         self.sort();
         let (touched, mut gone) = self.settle();
@@ -300,7 +318,7 @@ impl Operator for TopN {
             }
         }
         self.forget(&gone);
-        Ok(())
+        self.expire()
     }
 
     fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {

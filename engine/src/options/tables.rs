@@ -14,7 +14,23 @@ const SPLITS: OptionSpec = option(
     "Number of parts that can be read in parallel; fixed for the table's life. The rows are the same for any number.",
 );
 
+const IDLE: OptionSpec = option(
+    super::IDLE_TIMEOUT,
+    Duration,
+    None,
+    "A part of the input that gives nothing for so long no longer holds the watermark back. Without it every part is waited for.",
+);
+
+const LATE: OptionSpec = option(
+    super::LATE_TABLE,
+    Text,
+    None,
+    "Rows that come behind the watermark are written into this table, which has the same columns and no key. Without it they are only counted.",
+);
+
 const FILESYSTEM: &[OptionSpec] = &[
+    IDLE,
+    LATE,
     option(
         "path",
         Text,
@@ -73,6 +89,8 @@ const FILESYSTEM: &[OptionSpec] = &[
 ];
 
 const NEXMARK: &[OptionSpec] = &[
+    IDLE,
+    LATE,
     option(
         "table",
         OneOf(&["bid", "auction", "person"]),
@@ -101,6 +119,8 @@ const NEXMARK: &[OptionSpec] = &[
 ];
 
 const DATAGEN: &[OptionSpec] = &[
+    IDLE,
+    LATE,
     option(
         "rows-per-second",
         Integer,

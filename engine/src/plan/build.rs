@@ -19,6 +19,8 @@ use self::derive::{moved_properties, widens};
 use self::rank::RankLimit;
 use super::{Distribution, IncrementalPlan, Kind, Node, Properties, Route};
 use crate::error::{Error, Result};
+use crate::operator::on_close::EmitOnCloseSpec;
+use crate::plan::clock::reads_clock;
 
 mod aggregate;
 mod columns;
@@ -29,6 +31,7 @@ mod limit;
 mod over;
 mod rank;
 mod scan;
+mod temporal;
 mod unnest;
 mod window;
 
@@ -37,16 +40,21 @@ pub type Resolve<'a> = &'a dyn Fn(&TableScan) -> Result<Arc<Object>>;
 
 /// Builds the incremental plan of a query.
 ///
-/// `columns` are the names and types that the result is to have: the last node renames and casts to them.
+/// `columns` are the names and types that the result is to have: the last node renames and casts to them. With
+/// `on_window_close` rows come out when they are final, once.
 pub fn build(
     state: &SessionState,
     logical: &LogicalPlan,
     resolve: Resolve<'_>,
     columns: &Schema,
+    on_window_close: bool,
 ) -> Result<IncrementalPlan> {
     let mut builder =
         Builder { state, resolve, plan: IncrementalPlan::default(), known: HashMap::new(), shared: HashSet::new() };
-    let root = builder.plan_node(logical)?;
+    let mut root = builder.plan_node(logical)?;
+    if on_window_close {
+        root = builder.emit_on_close(root)?;
+    }
     builder.finish(root, columns)?;
     Ok(builder.plan)
 }
@@ -105,6 +113,9 @@ impl Builder<'_> {
     }
 
     fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        if reads_clock(expr) {
+            return Err(temporal::refused(expr));
+        }
         create_physical_expr(expr, schema, self.state.execution_props()).map_err(|error| {
             let error = Error::from(error);
             Error::sql(format!("`{expr}` cannot be computed in a continuous query")).because(error)
@@ -154,9 +165,14 @@ impl Builder<'_> {
     }
 
     fn select(&mut self, input: usize, predicate: &Expr, input_schema: &DFSchema) -> Result<usize> {
-        let predicate = self.physical(predicate, input_schema)?;
-        let schema = self.schema(input).clone();
-        Ok(self.map(input, Some(predicate), None, schema))
+        let conditions = temporal::conditions(predicate)?;
+        let mut node = input;
+        if let Some(rest) = &conditions.rest {
+            let predicate = self.physical(rest, input_schema)?;
+            let schema = self.schema(input).clone();
+            node = self.map(input, Some(predicate), None, schema);
+        }
+        self.temporal(node, &conditions, input_schema)
     }
 
     /// Adds filter and projection, or folds them into a filter that is already there.
@@ -243,6 +259,27 @@ impl Builder<'_> {
             return input;
         }
         self.map(input, None, Some(columns.expressions), Arc::new(Schema::new(fields)))
+    }
+
+    /// EMIT ON WINDOW CLOSE: holds the rows of the result until the watermark has passed them.
+    fn emit_on_close(&mut self, root: usize) -> Result<usize> {
+        let timed = super::watermark::columns(&self.plan);
+        let keeps = |node: &Node| {
+            !matches!(
+                node.kind,
+                Kind::Scan { .. } | Kind::Values(_) | Kind::Map { .. } | Kind::Union | Kind::Unnest { .. }
+            )
+        };
+        let Some(time) = timed[root].first().copied().filter(|_| self.plan.nodes.iter().any(keeps)) else {
+            return Err(Error::sql("EMIT ON WINDOW CLOSE needs a column of the result by which it is known to be final")
+                .hint("group (or partition) by the window of a column with a WATERMARK, as in GROUP BY window_start, and select it; the tables read must be connectors or APPEND ONLY"));
+        };
+        let schema = self.schema(root).clone();
+        let (distribution, route) = self.one_place(root, schema.fields().len());
+        let before = self.properties(root).clone();
+        let properties = Properties { insert_only: true, distribution: distribution.clone(), ..before };
+        let spec = EmitOnCloseSpec { schema: schema.clone(), time, route };
+        Ok(self.push(Kind::EmitOnClose(spec), vec![(root, distribution)], schema, properties))
     }
 
     /// Ends the plan with the names and types that the result is to have.

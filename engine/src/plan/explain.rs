@@ -6,17 +6,21 @@ use std::fmt::Write;
 use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
 
-use super::{IncrementalPlan, Kind, Node, Route};
+use super::{IncrementalPlan, Kind, Node, Route, watermark};
 use crate::operator::aggregate::AggregateFunction;
+use crate::operator::join::intervals;
+use crate::operator::temporal::{End, Midnight, TemporalBound};
 use crate::operator::top_n::Rank;
 
 /// The plan as indented text, root first, warnings last.
 pub fn explain(plan: &IncrementalPlan) -> String {
     let mut text = String::new();
+    let timed = watermark::columns(plan);
     if let Some(root) = plan.nodes.len().checked_sub(1) {
-        print(plan, root, &Route::Local, 0, &mut BTreeSet::new(), &mut text);
+        print(plan, &timed, root, &Route::Local, 0, &mut BTreeSet::new(), &mut text);
     }
-    for warning in &plan.warnings {
+    let growing = (0..plan.nodes.len()).filter_map(|place| grows(plan, &timed, place));
+    for warning in plan.warnings.iter().cloned().chain(growing) {
         let _ = writeln!(text, "warning: {warning}");
     }
     text
@@ -25,6 +29,7 @@ pub fn explain(plan: &IncrementalPlan) -> String {
 /// A node with several consumers is printed whole once, and by name where it comes again.
 fn print(
     plan: &IncrementalPlan,
+    timed: &[BTreeSet<usize>],
     place: usize,
     route: &Route,
     depth: usize,
@@ -34,13 +39,13 @@ fn print(
     let node = &plan.nodes[place];
     let again = !seen.insert(place) && !node.inputs.is_empty();
     let above = if again { "  (shared, see above)" } else { "" };
-    let _ = writeln!(text, "{:indent$}{}{above}", "", line(plan, place, route), indent = depth * 2);
+    let _ = writeln!(text, "{:indent$}{}{above}", "", line(plan, timed, place, route), indent = depth * 2);
     for (input, route) in node.inputs.iter().filter(|_| !again) {
-        print(plan, *input, route, depth + 1, seen, text);
+        print(plan, timed, *input, route, depth + 1, seen, text);
     }
 }
 
-fn line(plan: &IncrementalPlan, place: usize, route: &Route) -> String {
+fn line(plan: &IncrementalPlan, timed: &[BTreeSet<usize>], place: usize, route: &Route) -> String {
     let node = &plan.nodes[place];
     let mut line = format!("#{place} {}", describe(plan, node));
     let properties = &node.properties;
@@ -48,11 +53,17 @@ fn line(plan: &IncrementalPlan, place: usize, route: &Route) -> String {
     if let Some(key) = &properties.key {
         let _ = write!(line, ", key ({})", names(&node.schema, key));
     }
-    if !properties.watermark.is_empty() {
-        let _ = write!(line, ", watermark ({})", names(&node.schema, &properties.watermark));
+    if !timed[place].is_empty() {
+        let _ =
+            write!(line, ", watermark ({})", names(&node.schema, &timed[place].iter().copied().collect::<Vec<_>>()));
     }
     if let Some(state) = state(plan, node) {
-        let _ = write!(line, ", state: {state}");
+        let freed = freed_by(plan, timed, node);
+        let kept = freed.as_ref().map_or(state.as_str(), |_| state.split(", freed").next().unwrap_or_default());
+        let _ = write!(line, ", state: {kept}");
+        if let Some(freed) = freed {
+            let _ = write!(line, ", freed by the watermark of {freed}");
+        }
     }
     line.push(']');
     match route {
@@ -146,7 +157,51 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
             format!("AsOfJoin {kind} on ({left} {} {right}{on})", spec.nearest.comparison())
         }
         Kind::Repeat { number } => format!("Repeat {} times", names(input(0), &[*number])),
+        Kind::Temporal(spec) => format!(
+            "TemporalFilter by ({})",
+            spec.bounds.iter().map(|bound| temporal(input(0), bound)).collect::<Vec<_>>().join(" and ")
+        ),
+        Kind::EmitOnClose(spec) => format!("EmitOnClose by {}", names(input(0), &[spec.time])),
     }
+}
+
+/// The columns whose watermarks free the state of an operator.
+fn freed_by(plan: &IncrementalPlan, timed: &[BTreeSet<usize>], node: &Node) -> Option<String> {
+    let schema = |input: usize| &plan.nodes[node.inputs[input].0].schema;
+    let has = |input: usize, column: &usize| timed[node.inputs[input].0].contains(column);
+    let column = |input: usize, column: usize| names(schema(input), &[column]);
+    match &node.kind {
+        Kind::Aggregate(spec) => spec.group.iter().find(|c| has(0, c)).map(|c| column(0, *c)),
+        Kind::TopN(spec) => spec.partition.iter().find(|c| has(0, c)).map(|c| column(0, *c)),
+        Kind::Join(spec) => {
+            let intervals = intervals(spec);
+            let left = intervals.iter().find(|i| i.least.is_some() && has(1, &i.right)).map(|i| column(1, i.right));
+            let right = intervals.iter().find(|i| i.greatest.is_some() && has(0, &i.left)).map(|i| column(0, i.left));
+            match (left, right) {
+                (Some(other), Some(one)) => Some(format!("{one} and {other}")),
+                (Some(other), None) => Some(format!("{other} (left side only)")),
+                (None, Some(one)) => Some(format!("{one} (right side only)")),
+                (None, None) => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A warning where an operator keeps every row that ever came.
+fn grows(plan: &IncrementalPlan, timed: &[BTreeSet<usize>], place: usize) -> Option<String> {
+    let node = &plan.nodes[place];
+    let never_retracts = node.inputs.iter().all(|(from, _)| plan.nodes[*from].properties.insert_only);
+    let keeps_all = match &node.kind {
+        Kind::Join(_) => true,
+        Kind::TopN(spec) => spec.limit.is_none(),
+        _ => false,
+    };
+    (keeps_all && never_retracts && freed_by(plan, timed, node).is_none()).then(|| {
+        format!(
+            "#{place} keeps every row that ever comes: bound it by columns with a watermark, or by a filter such as ts > now() - INTERVAL '1' DAY"
+        )
+    })
 }
 
 /// What state the operator keeps, and when it is freed.
@@ -182,6 +237,8 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
             };
             Some(format!("every row and its results, freed when retracted{cost}"))
         }
+        Kind::Temporal(_) => Some("the rows that time will bring or take, freed then".into()),
+        Kind::EmitOnClose(_) => Some("the rows that are not final, freed when they are".into()),
         Kind::Scan { .. }
         | Kind::Values(_)
         | Kind::Map { .. }
@@ -196,6 +253,18 @@ fn sorted(schema: &Schema, order: &[(usize, SortOptions)]) -> String {
         format!("{}{}", names(schema, &[*column]), if options.descending { " desc" } else { "" })
     };
     order.iter().map(key).collect::<Vec<_>>().join(", ")
+}
+
+/// `now >= ts + 3600 s`, with midnights left out.
+fn temporal(input: &Schema, bound: &TemporalBound) -> String {
+    let op = if bound.end == End::From { ">=" } else { "<" };
+    let column = names(input, &[bound.column]);
+    let plus = bound.plus.saturating_add(bound.then);
+    match (bound.midnight, plus) {
+        (Midnight::None, 0) => format!("now {op} {column}"),
+        (Midnight::None, plus) => format!("now {op} {column} + {} s", plus as f64 / 1e6),
+        (_, plus) => format!("now {op} midnight of {column} + {} d", plus / 86_400_000_000),
+    }
 }
 
 fn names(schema: &Schema, columns: &[usize]) -> String {

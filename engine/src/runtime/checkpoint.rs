@@ -29,6 +29,9 @@ pub struct Positions {
     pub tables: BTreeMap<ObjectId, TablePosition>,
     /// Connectors: splits by their id, by source.
     pub sources: BTreeMap<String, BTreeMap<String, SplitPosition>>,
+    /// Watermarks of connectors and stored tables, by the same names as sources.
+    #[serde(default)]
+    pub watermarks: BTreeMap<String, i64>,
 }
 
 /// The payload of a job's checkpoint, stored as JSON in the catalog.
@@ -48,6 +51,15 @@ pub struct Payload {
     /// Values that became NULL because they could not be computed, since the job's creation.
     #[serde(default)]
     pub failed: u64,
+    /// Rows left out since the job's creation because they came behind the watermark.
+    #[serde(default)]
+    pub late: u64,
+    /// Epochs after this one until the watermarks have had all their effects.
+    #[serde(default)]
+    pub settling: u64,
+    /// The next moment (ms since the Unix epoch) at which time alone changes a result.
+    #[serde(default)]
+    pub moment: Option<i64>,
 }
 
 impl Payload {
@@ -59,7 +71,8 @@ impl Payload {
         state: Vec<StateFile>,
         skipped: u64,
     ) -> Self {
-        Self { format: FORMAT, fingerprint, timestamp_ms, positions, state, skipped, failed: 0 }
+        let (failed, late, settling, moment) = (0, 0, 0, None);
+        Self { format: FORMAT, fingerprint, timestamp_ms, positions, state, skipped, failed, late, settling, moment }
     }
 
     /// Reads a checkpoint of `job`; positions that were live are resolved to the checkpoint's own version.

@@ -13,6 +13,7 @@ use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, OperatorInfo};
 use crate::runtime::checkpoint::{Payload, Positions, TablePosition, fold_due};
+use crate::runtime::coordinator::TimeReached;
 use crate::runtime::dataflow::{Dataflow, NodeId, Role};
 use crate::runtime::slot::SlotCheckpoint;
 use crate::runtime::state::to_section;
@@ -30,6 +31,8 @@ pub struct Checkpoint {
     pub parts: Vec<SlotCheckpoint>,
     /// The version up to which stored tables are read.
     pub through: Version,
+    /// How far time is.
+    pub time: TimeReached,
 }
 
 /// A fold that runs beside the commits.
@@ -44,6 +47,7 @@ struct JobFiles {
     state: Vec<StateFile>,
     skipped: u64,
     failed: u64,
+    late: u64,
     fold: Option<Fold>,
     key_lengths: BTreeMap<(u32, u32), usize>,
 }
@@ -74,6 +78,7 @@ impl Committer {
                 state: payload.as_ref().map(|p| p.state.clone()).unwrap_or_default(),
                 skipped: payload.as_ref().map_or(0, |p| p.skipped),
                 failed: payload.as_ref().map_or(0, |p| p.failed),
+                late: payload.as_ref().map_or(0, |p| p.late),
                 fold: None,
                 key_lengths: infos
                     .iter()
@@ -101,10 +106,11 @@ impl Committer {
 
     /// Makes one checkpoint durable and visible. Returns its version and the tables that changed.
     pub async fn commit(&mut self, checkpoint: Checkpoint) -> Result<(Version, Vec<ObjectId>)> {
-        let Checkpoint { epoch, parts, through } = checkpoint;
+        let Checkpoint { epoch, parts, through, time } = checkpoint;
         let mut outputs: BTreeMap<ObjectId, Vec<Changes>> = BTreeMap::new();
         let mut sections = self.jobs.iter().map(|_| Vec::new()).collect::<Vec<_>>();
         let mut skipped: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let mut late: BTreeMap<NodeId, u64> = BTreeMap::new();
         for part in parts {
             for (table, changes) in part.outputs {
                 outputs.entry(table).or_default().extend(changes);
@@ -118,6 +124,9 @@ impl Committer {
             for (node, rows) in part.skipped {
                 *skipped.entry(node).or_default() += rows;
             }
+            for (node, rows) in part.late {
+                *late.entry(node).or_default() += rows;
+            }
         }
         let mut actions = self.segments(&outputs).await?;
         let mut superseded = Vec::new();
@@ -128,7 +137,11 @@ impl Committer {
             if !sections.is_empty() {
                 state.push(write_state(&self.warehouse, self.flow.jobs[job].job.id, sections).await?);
             }
-            actions.push(self.checkpoint_action(job, epoch, through, &state, &skipped)?);
+            let mut payload = self.payload(job, epoch, through, &state, &skipped);
+            self.note_time(job, &time, &late, &mut payload);
+            let files = state.iter().map(|file| file.path.clone()).collect();
+            let (job, payload) = (self.flow.jobs[job].job.id, payload.to_json()?);
+            actions.push(Action::Checkpoint { job, epoch: epoch.number, payload, files });
             next.push(state);
         }
         let version = self.transact(actions).await?;
@@ -145,8 +158,8 @@ impl Committer {
 
     async fn segments(&self, outputs: &BTreeMap<ObjectId, Vec<Changes>>) -> Result<Vec<Action>> {
         let mut actions = Vec::new();
-        for part in self.flow.jobs.iter().flat_map(|job| &job.parts) {
-            let object = part.target.object();
+        let targets = self.flow.jobs.iter().flat_map(|job| &job.parts).map(|part| part.target.object());
+        for object in targets.chain(self.flow.late_tables()) {
             if let Some(changes) = outputs.get(&object.id) {
                 let segment = write_segment(&self.warehouse, object, changes, false).await?;
                 actions.push(Action::AddSegments { table: object.id, segments: vec![segment] });
@@ -181,14 +194,14 @@ impl Committer {
         files.fold = Some(Fold { files: count, task });
     }
 
-    fn checkpoint_action(
+    fn payload(
         &self,
         job: usize,
         epoch: Epoch,
         through: Version,
         state: &[StateFile],
         skipped: &BTreeMap<NodeId, u64>,
-    ) -> Result<Action> {
+    ) -> Payload {
         let planned = &self.flow.jobs[job];
         let mut positions = Positions::default();
         let mut rows = self.jobs[job].skipped;
@@ -204,12 +217,23 @@ impl Committer {
                 rows += skipped.get(&node).copied().unwrap_or(0);
             }
         }
-        let files = state.iter().map(|file| file.path.clone()).collect();
         let mut payload =
             Payload::new(planned.fingerprint.clone(), epoch.timestamp_ms, positions, state.to_vec(), rows);
         payload.failed = self.jobs[job].failed + planned.failures.count();
-        let payload = payload.to_json()?;
-        Ok(Action::Checkpoint { job: planned.job.id, epoch: epoch.number, payload, files })
+        payload
+    }
+
+    /// Adds watermarks, late rows and what time still owes.
+    fn note_time(&self, job: usize, time: &TimeReached, late: &BTreeMap<NodeId, u64>, payload: &mut Payload) {
+        payload.late = self.jobs[job].late;
+        payload.settling = time.settling;
+        payload.moment = time.moment;
+        let inputs = self.flow.timed.iter().zip(time.watermarks.iter());
+        for (input, watermark) in inputs.filter(|(input, _)| input.jobs.contains(&job)) {
+            payload.late += late.get(&input.node).copied().unwrap_or(0);
+            let known = payload.positions.watermarks.entry(input.key.clone()).or_insert(*watermark);
+            *known = (*known).min(*watermark);
+        }
     }
 
     /// Says in the catalog that the jobs have ended, or that one has failed.

@@ -2,9 +2,13 @@
 //!
 //! It decides when an epoch opens and whether a checkpoint rides on it. The next epoch opens as soon as few enough are
 //! in flight and input waits, so idle latency is milliseconds and epochs grow by themselves under load. At most one
-//! checkpoint is on its way to the catalog at a time; epochs go on meanwhile.
+//! checkpoint is on its way to the catalog at a time; epochs go on meanwhile. Epochs open without input as well, where
+//! a watermark has moved (windows close) and where a moment comes at which time alone changes a result.
+
+use std::sync::Arc;
 
 use crate::operator::Epoch;
+use crate::runtime::watermark::{Input as TimedInput, Seen, Tracker};
 
 /// What a coordinator is told once.
 #[derive(Debug, Clone)]
@@ -23,6 +27,11 @@ pub struct Settings {
     pub fresh: bool,
     /// Rows of history are still to be read before anything may be committed.
     pub backfilling: bool,
+    /// The inputs whose watermarks are followed.
+    pub timed: Vec<TimedInput>,
+    /// Further epochs that it takes until a watermark that moved has had all its effects, since there are operators that
+    /// pass it on an epoch late.
+    pub watermark_epochs: u64,
 }
 
 /// Whether a slot's sources have more to read.
@@ -53,6 +62,10 @@ pub enum Event {
         rows_in: u64,
         /// Whether its sources have more.
         input: Input,
+        /// What it saw of the inputs of [`Settings::timed`].
+        seen: Vec<Seen>,
+        /// The next moment (ms since the Unix epoch) at which its operators have something to do without any input.
+        moment: Option<i64>,
     },
     /// The shell has staged rows of tables, or new splits: an epoch should take them.
     InputReady,
@@ -74,7 +87,7 @@ pub enum Event {
 }
 
 /// What the shell has to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Open an epoch at every slot and give it all that is staged.
     Start {
@@ -82,11 +95,17 @@ pub enum Command {
         epoch: Epoch,
         /// Whether a checkpoint rides on its barrier.
         checkpoint: bool,
+        /// The watermark of every input of [`Settings::timed`], for the whole epoch.
+        watermarks: Arc<[i64]>,
+        /// Rows of history are still being read: what reads other views' history goes without their watermarks.
+        backfilling: bool,
     },
     /// Every slot has delivered its part of this epoch's checkpoint: write and commit it.
     Commit {
         /// The epoch.
         epoch: Epoch,
+        /// How far time is with it.
+        time: TimeReached,
     },
     /// Send a tick at this time (ms since the Unix epoch).
     WakeAt(i64),
@@ -97,11 +116,28 @@ pub enum Command {
     },
 }
 
+/// How far time is at a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeReached {
+    /// The watermarks of [`Settings::timed`] from which a restart has to go on.
+    pub watermarks: Arc<[i64]>,
+    /// Epochs after that of the checkpoint until these watermarks have had all their effects.
+    pub settling: u64,
+    /// The next moment at which time alone changes a result.
+    pub moment: Option<i64>,
+}
+
 #[derive(Debug)]
 struct OpenEpoch {
     epoch: Epoch,
     checkpoint: bool,
     missing: usize,
+    /// What the slots saw, by slot.
+    seen: Vec<Vec<Seen>>,
+    /// The next moments of the slots.
+    moments: Vec<Option<i64>>,
+    watermarks: Arc<[i64]>,
+    settling: u64,
 }
 
 /// The state machine.
@@ -111,6 +147,13 @@ pub struct Coordinator {
     last: Epoch,
     open: Vec<OpenEpoch>,
     inputs: Vec<Input>,
+    /// By slot, the next moment at which time alone changes something.
+    moments: Vec<Option<i64>>,
+    tracker: Tracker,
+    /// The watermarks of the newest epoch.
+    announced: Arc<[i64]>,
+    /// Epochs still to be opened so that they have all their effects.
+    settling: u64,
     started: bool,
     staged: bool,
     staged_ended: bool,
@@ -129,8 +172,13 @@ impl Coordinator {
     /// A coordinator that waits for [`Event::Started`].
     pub fn new(settings: Settings) -> Self {
         let last = Epoch { number: settings.restored_epoch, timestamp_ms: settings.restored_timestamp_ms };
+        let tracker = Tracker::new(settings.timed.clone(), settings.slots);
         Self {
             inputs: vec![Input::More; settings.slots],
+            moments: vec![None; settings.slots],
+            announced: tracker.watermarks(),
+            tracker,
+            settling: 0,
             backfilling: settings.backfilling,
             dirty: settings.fresh,
             settings,
@@ -156,14 +204,18 @@ impl Coordinator {
                 self.started = true;
                 self.last_checkpoint_ms = now_ms;
             }
-            Event::EpochDone { slot, epoch, rows_in, input } => {
+            Event::EpochDone { slot, epoch, rows_in, input, seen, moment } => {
                 self.inputs[slot] = input;
+                self.moments[slot] = moment;
                 self.dirty |= rows_in > 0 && epoch > self.last_checkpoint_epoch;
-                self.slot_done(epoch, &mut commands);
+                self.slot_done(slot, epoch, (seen, moment), &mut commands);
             }
             Event::InputReady => self.staged = true,
             Event::BackfillDone => self.backfilling = false,
-            Event::StagedEnded => self.staged_ended = true,
+            Event::StagedEnded => {
+                self.staged_ended = true;
+                self.tracker.staged_ended();
+            }
             Event::Committed { .. } => self.checkpoint_in_flight = false,
             Event::CheckpointRequested => self.requested = true,
             Event::StopRequested => self.stopping = true,
@@ -178,15 +230,22 @@ impl Coordinator {
         self.open.first().map_or(self.last.number, |open| open.epoch.number - 1)
     }
 
-    fn slot_done(&mut self, epoch: u64, commands: &mut Vec<Command>) {
+    fn slot_done(&mut self, slot: usize, epoch: u64, time: (Vec<Seen>, Option<i64>), commands: &mut Vec<Command>) {
         if let Some(open) = self.open.iter_mut().find(|open| open.epoch.number == epoch) {
             open.missing -= 1;
+            (open.seen[slot], open.moments[slot]) = time;
         }
         // Epochs close in order at every slot, so the oldest is always the first to be complete.
         while self.open.first().is_some_and(|open| open.missing == 0) {
             let done = self.open.remove(0);
+            // Only what whole epochs saw moves watermarks: so they belong to the positions of the same checkpoint.
+            self.tracker.epoch(&done.seen);
             if done.checkpoint {
-                commands.push(Command::Commit { epoch: done.epoch });
+                let watermarks = self.tracker.watermarks();
+                let moved = if watermarks == done.watermarks { 0 } else { self.settings.watermark_epochs + 1 };
+                let moment = done.moments.iter().flatten().min().copied();
+                let time = TimeReached { watermarks, settling: moved.max(done.settling), moment };
+                commands.push(Command::Commit { epoch: done.epoch, time });
             }
         }
     }
@@ -201,7 +260,7 @@ impl Coordinator {
         if self.open.is_empty() && !self.checkpoint_in_flight {
             if self.stopping && (!self.dirty || self.backfilling) {
                 self.finish(false, commands);
-            } else if self.ended() && !self.dirty && !self.staged {
+            } else if self.ended() && !self.dirty && !self.staged && !self.time_owes() {
                 self.finish(true, commands);
             }
         }
@@ -215,6 +274,20 @@ impl Coordinator {
     fn finish(&mut self, ended: bool, commands: &mut Vec<Command>) {
         self.finished = true;
         commands.push(Command::Finish { ended });
+    }
+
+    /// Whether watermarks have effects that are still to come, or moments are to come at which rows come or go.
+    fn time_owes(&self) -> bool {
+        self.watermark_waits() || self.moments.iter().any(Option::is_some)
+    }
+
+    fn watermark_waits(&self) -> bool {
+        !self.backfilling && (self.settling > 0 || self.announced != self.tracker.watermarks())
+    }
+
+    /// Whether time alone gives an epoch something to do.
+    fn time_waits(&self, now_ms: i64) -> bool {
+        self.watermark_waits() || self.moments.iter().flatten().any(|moment| *moment <= now_ms)
     }
 
     fn ended(&self) -> bool {
@@ -235,7 +308,7 @@ impl Coordinator {
             // What the open epochs have read is known only when they are closed.
             return self.open.is_empty() && self.checkpoint_due(now_ms);
         }
-        self.input_waits(now_ms) || self.checkpoint_due(now_ms)
+        self.input_waits(now_ms) || self.time_waits(now_ms) || self.checkpoint_due(now_ms)
     }
 
     fn checkpoint_due(&self, now_ms: i64) -> bool {
@@ -247,11 +320,22 @@ impl Coordinator {
 
     fn open_epoch(&mut self, now_ms: i64, commands: &mut Vec<Command>) {
         // What is read by this very epoch counts as read before its barrier.
-        let reads = !self.stopping && self.input_waits(now_ms);
-        let checkpoint = self.checkpoint_due(now_ms) || (reads && self.would_be_due(now_ms));
+        let timed = self.time_waits(now_ms.max(self.last.timestamp_ms));
+        let reads = !self.stopping && (timed || self.input_waits(now_ms));
+        let checkpoint = self.checkpoint_due(now_ms) || (reads && self.would_be_due(now_ms, timed));
         self.last = Epoch { number: self.last.number + 1, timestamp_ms: now_ms.max(self.last.timestamp_ms) };
-        self.open.push(OpenEpoch { epoch: self.last, checkpoint, missing: self.settings.slots });
-        self.dirty |= self.staged;
+        self.announce();
+        let slots = self.settings.slots;
+        self.open.push(OpenEpoch {
+            epoch: self.last,
+            checkpoint,
+            missing: slots,
+            seen: vec![vec![]; slots],
+            moments: vec![None; slots],
+            watermarks: self.announced.clone(),
+            settling: self.settling,
+        });
+        self.dirty |= self.staged || timed;
         self.staged = false;
         if checkpoint {
             self.checkpoint_in_flight = true;
@@ -266,14 +350,29 @@ impl Coordinator {
                 *input = Input::Idle;
             }
         }
-        commands.push(Command::Start { epoch: self.last, checkpoint });
+        for moment in &mut self.moments {
+            *moment = moment.filter(|moment| *moment > self.last.timestamp_ms);
+        }
+        let watermarks = self.announced.clone();
+        commands.push(Command::Start { epoch: self.last, checkpoint, watermarks, backfilling: self.backfilling });
     }
 
-    fn would_be_due(&self, now_ms: i64) -> bool {
+    /// Gives the epoch that opens the newest watermarks. While history is read they stand still.
+    fn announce(&mut self) {
+        let newest = self.tracker.watermarks();
+        if !self.backfilling && self.announced != newest {
+            self.announced = newest;
+            self.settling = self.settings.watermark_epochs;
+        } else {
+            self.settling = self.settling.saturating_sub(1);
+        }
+    }
+
+    fn would_be_due(&self, now_ms: i64, timed: bool) -> bool {
         !self.backfilling
             && !self.checkpoint_in_flight
             && now_ms - self.last_checkpoint_ms >= self.settings.commit_interval_ms
-            && (self.staged || self.inputs.contains(&Input::More))
+            && (timed || self.staged || self.inputs.contains(&Input::More))
     }
 
     fn wake_at(&self, now_ms: i64) -> Option<i64> {
@@ -286,7 +385,8 @@ impl Coordinator {
         });
         let checkpoint = (self.dirty && !self.backfilling && !self.checkpoint_in_flight)
             .then_some(self.last_checkpoint_ms.saturating_add(self.settings.commit_interval_ms));
-        sources.chain(checkpoint).min().map(|at| at.max(now_ms))
+        let moments = self.moments.iter().flatten().copied().filter(|_| !self.stopping);
+        sources.chain(checkpoint).chain(moments).min().map(|at| at.max(now_ms))
     }
 }
 

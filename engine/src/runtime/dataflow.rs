@@ -5,16 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use catalog::{Job, Object, ObjectId};
 
 use crate::error::{Error, Result};
+use crate::options::{IDLE_TIMEOUT, parse_duration};
 use crate::plan::guard::Failures;
+use crate::plan::watermark::{COLUMN, Change, Rule, Term, rules};
 use crate::plan::{Distribution, IncrementalPlan, Kind, Route};
 use crate::runtime::checkpoint::Positions;
+use crate::runtime::watermark::{Input, Parts};
 use crate::sink::SinkFactory;
 use crate::source::Source;
+use crate::watermark::NONE;
 
 /// Index of a node in its dataflow.
 pub type NodeId = usize;
@@ -104,6 +109,11 @@ pub enum Role {
         /// Whether nothing is ever retracted.
         insert_only: bool,
     },
+    /// Collects the rows of a connector that came too late, for the table that its option `late.table` names.
+    LateOutput {
+        /// Which table.
+        table: Arc<Object>,
+    },
     /// Writes to a connector.
     SinkOutput(Arc<dyn SinkFactory>),
 }
@@ -134,6 +144,21 @@ pub struct FlowNode {
     pub outputs: Vec<Edge>,
     /// Inputs that come from other nodes.
     pub inputs: Vec<(NodeId, Route)>,
+    /// How watermarks go through it.
+    pub rules: Vec<Rule>,
+}
+
+impl FlowNode {
+    /// Whether rows behind its input's watermark come out with the epoch that brings that watermark, so that its output is
+    /// one epoch behind.
+    pub fn passes_late(&self) -> bool {
+        matches!(self.role, Role::Operator(Kind::EmitOnClose(_)))
+    }
+
+    /// Whether it gets its input from outside of the graph, from the slot itself.
+    pub fn is_leaf(&self) -> bool {
+        matches!(self.role, Role::Source { .. } | Role::Feed { .. } | Role::LateOutput { .. })
+    }
 }
 
 /// A feed's place in the graph and what it reads.
@@ -149,6 +174,25 @@ pub struct FeedInput {
     pub live: bool,
 }
 
+/// An input whose event time is followed.
+#[derive(Clone)]
+pub struct TimedInput {
+    /// The source or feed that reads it.
+    pub node: NodeId,
+    /// The jobs that keep its watermark.
+    pub jobs: Vec<usize>,
+    /// Under which name they store it.
+    pub key: String,
+    /// The event-time column among those that are read, if there is a WATERMARK clause.
+    pub column: Option<usize>,
+    /// How its watermark comes about.
+    pub input: Input,
+    /// A split that gives nothing for so long does not hold the watermark back.
+    pub idle_timeout: Option<Duration>,
+    /// The node that takes the late rows.
+    pub late: Option<NodeId>,
+}
+
 /// All nodes of a pipeline.
 #[derive(Clone, Default)]
 pub struct Dataflow {
@@ -158,23 +202,54 @@ pub struct Dataflow {
     pub nodes: Vec<FlowNode>,
     /// Feeds that read stored tables.
     pub feeds: Vec<FeedInput>,
+    /// Inputs whose event time is followed.
+    pub timed: Vec<TimedInput>,
 }
 
-/// Makes the sources of connector tables.
-pub type OpenSource<'a> = &'a dyn Fn(&Object) -> Result<Arc<dyn Source>>;
+/// A connector table as a dataflow reads it.
+pub struct Opened {
+    /// The connector.
+    pub source: Arc<dyn Source>,
+    /// How far the watermark is behind the event time, in microseconds, if there is a WATERMARK clause.
+    pub delay: Option<i64>,
+    /// Where late rows are kept.
+    pub late: Option<Arc<Object>>,
+}
+
+/// Opens connector tables; of stored tables only the delay counts.
+pub trait OpenInput {
+    /// Opens a connector table.
+    fn open(&self, object: &Object) -> Result<Opened>;
+
+    /// How far a table's watermark is behind its event time, in microseconds, if it has a WATERMARK clause.
+    fn delay(&self, object: &Object) -> Result<Option<i64>>;
+}
 
 impl Dataflow {
     /// Connects the jobs. `jobs` must be ordered so that a job comes after the jobs of the views that it reads.
-    pub fn build(jobs: Vec<PlannedJob>, open: OpenSource<'_>) -> Result<Self> {
+    pub fn build(jobs: Vec<PlannedJob>, open: &dyn OpenInput) -> Result<Self> {
         let mut builder = Builder { flow: Dataflow::default(), live: BTreeMap::new(), sources: Vec::new() };
         builder.add_sources(&jobs, open)?;
         for (index, job) in jobs.iter().enumerate() {
-            builder.add_job(index, job)?;
+            builder.add_job(index, job, open)?;
         }
         let mut flow = builder.flow;
         flow.jobs = jobs;
         flow.connect();
         Ok(flow)
+    }
+
+    /// Tables that take late rows.
+    pub fn late_tables(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.nodes.iter().filter_map(|node| match &node.role {
+            Role::LateOutput { table } => Some(table),
+            _ => None,
+        })
+    }
+
+    /// How many nodes pass a watermark on an epoch late.
+    pub fn late_passes(&self) -> usize {
+        self.nodes.iter().filter(|node| node.passes_late()).count()
     }
 
     fn connect(&mut self) {
@@ -189,9 +264,31 @@ impl Dataflow {
 /// A connector scan that several scans share because they stand at the same positions.
 struct SharedSource {
     object: ObjectId,
-    from: BTreeMap<String, crate::source::SplitPosition>,
+    from: From,
     node: NodeId,
     projection: Vec<usize>,
+}
+
+/// A connector, a position to read it from, and who wants what of it.
+struct Wanted {
+    object: Arc<Object>,
+    from: From,
+    projection: Vec<usize>,
+    readers: Vec<usize>,
+}
+
+/// Where a job stands in a connector: positions of the splits, and the watermark.
+type From = (BTreeMap<String, crate::source::SplitPosition>, i64);
+
+fn from(job: &PlannedJob, object: ObjectId) -> From {
+    let key = source_key(object);
+    let positions = job.positions.sources.get(&key).cloned().unwrap_or_default();
+    (positions, restored(job, object))
+}
+
+/// The watermark of an input at a job's checkpoint.
+fn restored(job: &PlannedJob, object: ObjectId) -> i64 {
+    job.positions.watermarks.get(&source_key(object)).copied().unwrap_or(NONE)
 }
 
 struct Builder {
@@ -207,47 +304,81 @@ pub fn source_key(object: ObjectId) -> String {
 }
 
 impl Builder {
-    fn push(&mut self, node: FlowNode) -> NodeId {
-        self.flow.nodes.push(node);
+    /// Adds a node. Its inputs are there already.
+    fn push(
+        &mut self,
+        (job, operator): (usize, u32),
+        role: Role,
+        schema: SchemaRef,
+        inputs: Vec<(NodeId, Route)>,
+    ) -> NodeId {
+        let rules = match &role {
+            Role::Operator(kind) => {
+                let inputs = inputs.iter().map(|(from, _)| self.flow.nodes[*from].schema.clone()).collect::<Vec<_>>();
+                rules(kind, &inputs, &schema)
+            }
+            Role::Feed { projection } => {
+                let same = |from: &usize| vec![Term { input: 0, column: *from, change: Change::None }];
+                let rules = projection.iter().enumerate();
+                rules.map(|(column, from)| Rule { column, terms: same(from) }).collect()
+            }
+            _ => vec![],
+        };
+        self.flow.nodes.push(FlowNode { job, operator, role, schema, outputs: vec![], inputs, rules });
         self.flow.nodes.len() - 1
     }
 
     /// One source node per connector and starting position, with the columns that all its scans want together.
-    fn add_sources(&mut self, jobs: &[PlannedJob], open: OpenSource<'_>) -> Result<()> {
-        let mut wanted: Vec<(Arc<Object>, _, Vec<usize>, Vec<usize>)> = Vec::new();
+    fn add_sources(&mut self, jobs: &[PlannedJob], open: &dyn OpenInput) -> Result<()> {
+        let mut wanted: Vec<Wanted> = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
             for node in job.parts.iter().flat_map(|part| &part.plan.nodes) {
                 let Kind::Scan { object, projection } = &node.kind else { continue };
                 if object.kind.is_stored() {
                     continue;
                 }
-                let from = job.positions.sources.get(&source_key(object.id)).cloned().unwrap_or_default();
-                let place = wanted.iter().position(|(o, f, _, _)| o.id == object.id && *f == from);
+                let from = from(job, object.id);
+                let place = wanted.iter().position(|known| known.object.id == object.id && known.from == from);
                 let place = place.unwrap_or_else(|| {
-                    wanted.push((object.clone(), from, vec![], vec![]));
+                    wanted.push(Wanted { object: object.clone(), from, projection: vec![], readers: vec![] });
                     wanted.len() - 1
                 });
-                wanted[place].2.extend(projection);
-                wanted[place].3.push(index);
+                wanted[place].projection.extend(projection);
+                wanted[place].readers.push(index);
             }
         }
-        for (object, from, mut projection, mut readers) in wanted {
+        for Wanted { object, from, mut projection, mut readers } in wanted {
+            readers.dedup();
+            let opened = open.open(&object)?;
+            let all = opened.source.schema();
+            // Whether a row is late must not depend on whether anybody asks for its time.
+            let time = object.properties.get(COLUMN).and_then(|name| all.index_of(name).ok());
+            projection.extend(time);
+            if opened.late.is_some() {
+                projection = (0..all.fields().len()).collect();
+            }
             projection.sort_unstable();
             projection.dedup();
-            readers.dedup();
-            let source = open(&object)?;
-            let schema = Arc::new(source.schema().project(&projection)?);
+            let schema = Arc::new(opened.source.schema().project(&projection)?);
             let key = source_key(object.id);
             let job = readers[0];
-            let role = Role::Source { source, projection: projection.clone(), key, jobs: readers };
-            let node = FlowNode { job, operator: u32::MAX, role, schema, outputs: vec![], inputs: vec![] };
-            let node = self.push(node);
+            let column = time.and_then(|time| projection.iter().position(|column| *column == time));
+            let late = opened.late.map(|table| {
+                let role = Role::LateOutput { table };
+                self.push((job, u32::MAX), role, crate::plan::build::internal_schema(&schema), vec![])
+            });
+            let (source, jobs) = (opened.source, readers.clone());
+            let role = Role::Source { source, projection: projection.clone(), key: key.clone(), jobs };
+            let node = self.push((job, u32::MAX), role, schema, vec![]);
+            let input = Input { parts: Parts::Splits, delay: column.and(opened.delay), restored: from.1 };
+            let idle_timeout = object.properties.get(IDLE_TIMEOUT).and_then(|text| parse_duration(text));
+            self.flow.timed.push(TimedInput { node, jobs: readers, key, column, input, idle_timeout, late });
             self.sources.push(SharedSource { object: object.id, from, node, projection });
         }
         Ok(())
     }
 
-    fn add_job(&mut self, index: usize, job: &PlannedJob) -> Result<()> {
+    fn add_job(&mut self, index: usize, job: &PlannedJob, open: &dyn OpenInput) -> Result<()> {
         let mut operator = 0;
         for part in &job.parts {
             let mut places = Vec::new();
@@ -265,12 +396,22 @@ impl Builder {
                         (Role::Operator(kind.clone()), inputs)
                     }
                 };
-                let feeds = matches!((&node.kind, &role), (Kind::Scan { object, .. }, _) if object.kind.is_stored());
-                let schema = node.schema.clone();
-                let place = self.push(FlowNode { job: index, operator, role, schema, outputs: vec![], inputs });
-                if let (true, Kind::Scan { object, .. }) = (feeds, &node.kind) {
-                    let live = !self.flow.nodes[place].inputs.is_empty();
-                    self.flow.feeds.push(FeedInput { node: place, job: index, table: object.id, live });
+                let place = self.push((index, operator), role, node.schema.clone(), inputs);
+                match &node.kind {
+                    Kind::Scan { object, .. } if object.kind.is_stored() => {
+                        let live = !self.flow.nodes[place].inputs.is_empty();
+                        self.flow.feeds.push(FeedInput { node: place, job: index, table: object.id, live });
+                        if !live {
+                            self.follow_table(index, job, object, place, open)?;
+                        }
+                    }
+                    Kind::Values(_) => {
+                        let key = format!("values:{operator}");
+                        let restored = job.positions.watermarks.get(&key).copied().unwrap_or(NONE);
+                        let input = Input { parts: Parts::Splits, delay: None, restored };
+                        self.flow.timed.push(timed(place, index, key, None, input));
+                    }
+                    _ => {}
                 }
                 places.push(place);
                 operator += 1;
@@ -279,6 +420,22 @@ impl Builder {
             let distribution = part.plan.root().map(|node| node.properties.clone()).unwrap_or_default();
             self.add_output(index, &mut operator, part, root, &distribution)?;
         }
+        Ok(())
+    }
+
+    /// A stored table's watermark, if old rows of it stay as they are; and the end of one that nobody writes any more.
+    fn follow_table(
+        &mut self,
+        index: usize,
+        job: &PlannedJob,
+        object: &Object,
+        node: NodeId,
+        open: &dyn OpenInput,
+    ) -> Result<()> {
+        let column = time_column(object).filter(|_| object.insert_only);
+        let delay = if column.is_some() { open.delay(object)? } else { None };
+        let input = Input { parts: Parts::Shares, delay, restored: restored(job, object.id) };
+        self.flow.timed.push(timed(node, index, source_key(object.id), column, input));
         Ok(())
     }
 
@@ -293,7 +450,7 @@ impl Builder {
             let live = self.live.get(&object.id).map(|node| (*node, Route::Local));
             return Ok((Role::Feed { projection: projection.to_vec() }, live.into_iter().collect()));
         }
-        let from = job.positions.sources.get(&source_key(object.id)).cloned().unwrap_or_default();
+        let from = from(job, object.id);
         let shared = self.sources.iter().find(|source| source.object == object.id && source.from == from);
         let shared = shared.ok_or_else(|| Error::internal("a scan without source").with("job", index))?;
         let projection = projection
@@ -314,10 +471,9 @@ impl Builder {
     ) -> Result<()> {
         let schema = self.flow.nodes[root].schema.clone();
         let mut add = |builder: &mut Self, role, inputs| {
-            let node =
-                FlowNode { job: index, operator: *operator, role, schema: schema.clone(), outputs: vec![], inputs };
+            let node = builder.push((index, *operator), role, schema.clone(), inputs);
             *operator += 1;
-            builder.push(node)
+            node
         };
         let object = part.target.object();
         match &part.target {
@@ -350,6 +506,16 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// The place of the column that an object's WATERMARK clause names.
+fn time_column(object: &Object) -> Option<usize> {
+    let name = object.properties.get(COLUMN)?;
+    object.columns.iter().position(|column| column.name == *name)
+}
+
+fn timed(node: NodeId, job: usize, key: String, column: Option<usize>, input: Input) -> TimedInput {
+    TimedInput { node, jobs: vec![job], key, column, input, idle_timeout: None, late: None }
 }
 
 /// Places of an object's key columns.

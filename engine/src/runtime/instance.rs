@@ -13,8 +13,10 @@ use crate::operator::asof::AsOf;
 use crate::operator::check::Checked;
 use crate::operator::join::Join;
 use crate::operator::map::{Map, MapSpec};
-use crate::operator::repeat::Repeat;
+use crate::operator::on_close::EmitOnClose;
 use crate::operator::over::Over;
+use crate::operator::repeat::Repeat;
+use crate::operator::temporal::Temporal;
 use crate::operator::top_n::TopN;
 use crate::operator::unnest::Unnest;
 use crate::operator::writer::{TableWriter, UpsertNormalize, UpsertSpec};
@@ -23,6 +25,7 @@ use crate::plan::Kind;
 use crate::runtime::dataflow::{Dataflow, FlowNode, Role};
 use crate::runtime::metrics::Metrics;
 use crate::sink::Sink;
+use crate::watermark::Bound;
 
 /// What a node is in one slot.
 pub enum Instance {
@@ -104,10 +107,21 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
             let info = operator.info();
             observed(operator, info, node, flow)
         }
+        Role::Operator(Kind::Temporal(spec)) => {
+            let operator = Temporal::new(spec)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
+        Role::Operator(Kind::EmitOnClose(spec)) => {
+            let operator = EmitOnClose::new(spec)?;
+            let info = operator.info();
+            observed(operator, info, node, flow)
+        }
         Role::Operator(Kind::Scan { .. } | Kind::Values(_) | Kind::Union)
         | Role::Source { .. }
         | Role::Feed { .. }
         | Role::TableOutput { .. }
+        | Role::LateOutput { .. }
         | Role::SinkOutput(_) => return Ok(None),
     };
     Ok(Some(made))
@@ -141,6 +155,11 @@ impl Instance {
                 writer: TableWriter::new(node.schema.clone(), *insert_only),
                 metrics: metrics.clone(),
             },
+            Role::LateOutput { table } => Self::Table {
+                table: table.id,
+                writer: TableWriter::new(node.schema.clone(), true),
+                metrics: metrics.clone(),
+            },
             Role::SinkOutput(factory) => {
                 Self::Sink { sink: factory.open(slot)?, pending: vec![], metrics: metrics.clone() }
             }
@@ -172,6 +191,22 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// See [`Operator::on_watermark`].
+    pub fn on_watermark(&mut self, input: usize, bounds: &[Bound]) -> Result<()> {
+        match self {
+            Self::Operator(operator) => operator.on_watermark(input, bounds),
+            _ => Ok(()),
+        }
+    }
+
+    /// See [`Operator::next_moment`].
+    pub fn next_moment(&self) -> Option<i64> {
+        match self {
+            Self::Operator(operator) => operator.next_moment(),
+            _ => None,
+        }
     }
 
     /// See [`Operator::close_epoch`].

@@ -11,6 +11,8 @@ pub struct Metrics {
     pub rows_out: AtomicU64,
     /// Malformed rows skipped.
     pub skipped: AtomicU64,
+    /// Rows left out because they came behind the watermark.
+    pub late: AtomicU64,
     /// Newest epoch that is closed.
     pub epoch: AtomicU64,
     /// Checkpoints committed.

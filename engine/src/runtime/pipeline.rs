@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, OperatorInfo};
 use crate::runtime::checkpoint::{Payload, TablePosition};
 use crate::runtime::commit::{Checkpoint, Committer};
-use crate::runtime::coordinator::{Command, Coordinator, Event, Settings};
+use crate::runtime::coordinator::{Command, Coordinator, Event, Settings, TimeReached};
 use crate::runtime::dataflow::{Dataflow, NodeId, Role};
 use crate::runtime::feed::{self, Feed, Stage, Staged};
 use crate::runtime::instance::Instance;
@@ -209,6 +209,8 @@ impl Driver {
             restored_timestamp_ms: payloads.iter().flatten().map(|p| p.timestamp_ms).max().unwrap_or(0),
             fresh: payloads.iter().any(Option::is_none),
             backfilling: !feeds.is_empty(),
+            timed: flow.timed.iter().map(|timed| timed.input.clone()).collect(),
+            watermark_epochs: flow.late_passes() as u64,
         });
         if payloads.iter().all(Option::is_some) {
             phase.send_replace(Phase::Running);
@@ -370,7 +372,7 @@ impl Driver {
                 let name = &self.flow.jobs[job].job.name;
                 Err((Some(job), error.with("job", name)))
             }
-            FromSlot::EpochDone { slot, epoch, rows_in, input, checkpoint } => {
+            FromSlot::EpochDone { slot, epoch, rows_in, input, seen, moment, checkpoint } => {
                 if rows_in > 0
                     && let Some(time) = self.times.get(&epoch)
                 {
@@ -380,7 +382,7 @@ impl Driver {
                 if let (Some(part), Some(collecting)) = (checkpoint, self.collecting.get_mut(&epoch)) {
                     collecting.parts.push(part);
                 }
-                Ok(Some(Event::EpochDone { slot, epoch, rows_in, input }))
+                Ok(Some(Event::EpochDone { slot, epoch, rows_in, input, seen, moment }))
             }
         }
     }
@@ -394,8 +396,11 @@ impl Driver {
         let now = self.warehouse.clock().now_ms();
         for command in self.coordinator.on(now, event) {
             match command {
-                Command::Start { epoch, checkpoint } => self.start_epoch(epoch, checkpoint),
-                Command::Commit { epoch } => self.start_commit(epoch),
+                Command::Start { epoch, checkpoint, watermarks, backfilling } => {
+                    let start = Start { epoch, checkpoint, watermarks, backfilling, staged: vec![], splits: vec![] };
+                    self.start_epoch(start);
+                }
+                Command::Commit { epoch, time } => self.start_commit(epoch, time),
                 Command::WakeAt(at) => self.wake_at = Some(at),
                 Command::Finish { ended } => return Step::Finish { ended },
             }
@@ -404,7 +409,8 @@ impl Driver {
         Step::Go
     }
 
-    fn start_epoch(&mut self, epoch: Epoch, checkpoint: bool) {
+    fn start_epoch(&mut self, start: Start) {
+        let (epoch, checkpoint) = (start.epoch, start.checkpoint);
         let Staged { changes, through, .. } = self.stage.take();
         self.times.insert(epoch.number, epoch.timestamp_ms);
         if !changes.is_empty() {
@@ -412,8 +418,7 @@ impl Driver {
             self.note_uncommitted();
         }
         let slots = self.slots.len();
-        let mut starts: Vec<_> =
-            (0..slots).map(|_| Start { epoch, checkpoint, staged: vec![], splits: vec![] }).collect();
+        let mut starts = vec![start; slots];
         for (i, (nodes, changes)) in changes.into_iter().enumerate() {
             starts[i % slots].staged.extend(nodes.into_iter().map(|node| (node, changes.clone())));
         }
@@ -430,11 +435,11 @@ impl Driver {
         }
     }
 
-    fn start_commit(&mut self, epoch: Epoch) {
+    fn start_commit(&mut self, epoch: Epoch, time: TimeReached) {
         let Some(Collecting { epoch, through, parts }) = self.collecting.remove(&epoch.number) else { return };
         let Some(mut committer) = self.committer.take() else { return };
         self.committing.spawn(async move {
-            let result = committer.commit(Checkpoint { epoch, parts, through }).await;
+            let result = committer.commit(Checkpoint { epoch, parts, through, time }).await;
             (committer, epoch, result)
         });
     }

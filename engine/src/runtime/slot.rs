@@ -16,11 +16,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, StateDelta};
 use crate::plan::Route;
 use crate::runtime::coordinator::Input;
-use crate::runtime::dataflow::{Dataflow, NodeId, Role};
+use crate::runtime::dataflow::{Dataflow, NodeId, Role, TimedInput};
 use crate::runtime::exchange::Exchange;
 use crate::runtime::instance::Instance;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::watermark::Seen;
 use crate::source::{Read, Source, Split, SplitPosition, SplitReader};
+use crate::watermark::Bound;
+use time::{Sifted, SlotTime, SplitTime};
+
+mod time;
 
 /// Rows that a slot's sources may read for one epoch: few enough to stay in cache and to close in milliseconds.
 const ROWS_PER_EPOCH: usize = 64 * 1024;
@@ -49,6 +54,10 @@ pub struct Start {
     pub staged: Vec<(NodeId, Changes)>,
     /// Splits that this slot reads from now on.
     pub splits: Vec<Assignment>,
+    /// The watermark of every input of [`Dataflow::timed`].
+    pub watermarks: Arc<[i64]>,
+    /// History is still being read.
+    pub backfilling: bool,
 }
 
 /// What travels along the edges.
@@ -95,6 +104,8 @@ pub struct SlotCheckpoint {
     pub positions: Vec<(NodeId, String, SplitPosition)>,
     /// Malformed rows skipped since the start of the slot, by source node.
     pub skipped: Vec<(NodeId, u64)>,
+    /// Rows left out behind the watermark since the start of the slot, by source or feed node.
+    pub late: Vec<(NodeId, u64)>,
 }
 
 /// A message from a slot.
@@ -110,6 +121,10 @@ pub enum FromSlot {
         rows_in: u64,
         /// Whether there is more.
         input: Input,
+        /// What it saw of the inputs of [`Dataflow::timed`].
+        seen: Vec<Seen>,
+        /// The next moment at which its operators have something to do.
+        moment: Option<i64>,
         /// Its part of the checkpoint, if one rode on the epoch.
         checkpoint: Option<SlotCheckpoint>,
     },
@@ -150,6 +165,7 @@ struct Reader {
     open: Option<Box<dyn SplitReader>>,
     skipped: u64,
     idle_until: i64,
+    progress: SplitTime,
 }
 
 /// A node's instance and how far it is.
@@ -159,6 +175,8 @@ struct NodeState {
     barriers: usize,
     expected: usize,
     set_aside: VecDeque<Delivery>,
+    /// The watermarks that the instance knows, by input.
+    bounds: Vec<Vec<Bound>>,
 }
 
 /// An epoch that this slot knows of.
@@ -168,6 +186,12 @@ struct OpenEpoch {
     closed_nodes: usize,
     rows_in: u64,
     input: Input,
+    watermarks: Arc<[i64]>,
+    /// Watermarks of every node's output.
+    bounds: Arc<[Vec<Bound>]>,
+    /// Greatest event times of the rows staged for this epoch, by timed input.
+    staged: Vec<Option<i64>>,
+    seen: Vec<Seen>,
 }
 
 struct Slot {
@@ -187,6 +211,7 @@ struct Slot {
     budget: Option<usize>,
     open: BTreeMap<u64, OpenEpoch>,
     work: VecDeque<Delivery>,
+    time: SlotTime,
     stopped: bool,
 }
 
@@ -225,7 +250,7 @@ impl Slot {
             let instance =
                 Instance::new(node, &flow, index, &metrics).map_err(|error| Failure { job: node.job, error })?;
             // Every leaf of the graph gets one more barrier, from the slot itself, when its input of the epoch is delivered.
-            let own = usize::from(matches!(node.role, Role::Source { .. } | Role::Feed { .. }));
+            let own = usize::from(node.is_leaf());
             let senders =
                 node.inputs.iter().map(|(_, route)| if *route == Route::Local { 1 } else { slots }).sum::<usize>();
             nodes.push(NodeState {
@@ -234,6 +259,7 @@ impl Slot {
                 barriers: 0,
                 expected: own + senders,
                 set_aside: VecDeque::new(),
+                bounds: vec![vec![]; node.inputs.len()],
             });
         }
         for (node, delta) in restored {
@@ -243,7 +269,6 @@ impl Slot {
         Ok(Self {
             index,
             exchange: Exchange::new(index, peers),
-            flow,
             nodes,
             readers: Vec::new(),
             next_reader: 0,
@@ -255,6 +280,8 @@ impl Slot {
             budget: None,
             open: BTreeMap::new(),
             work: VecDeque::new(),
+            time: SlotTime::new(&flow),
+            flow,
             stopped: false,
         })
     }
@@ -262,11 +289,11 @@ impl Slot {
     fn run(mut self) -> Result<(), Failure> {
         while !self.stopped {
             match self.inbox.try_recv() {
-                Ok(message) => self.on_message(message),
+                Ok(message) => self.on_message(message)?,
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) if !self.starts.is_empty() => self.read_step()?,
                 Err(TryRecvError::Empty) => match self.inbox.recv() {
-                    Ok(message) => self.on_message(message),
+                    Ok(message) => self.on_message(message)?,
                     Err(_) => return Ok(()),
                 },
             }
@@ -275,29 +302,47 @@ impl Slot {
         Ok(())
     }
 
-    fn on_message(&mut self, message: ToSlot) {
+    fn on_message(&mut self, message: ToSlot) -> Result<(), Failure> {
         match message {
-            ToSlot::Start(start) => self.start(*start),
+            ToSlot::Start(start) => self.start(*start)?,
             ToSlot::Deliver(delivery) => self.work.push_back(delivery),
             ToSlot::Stop => self.stopped = true,
         }
+        Ok(())
     }
 
-    fn start(&mut self, mut start: Start) {
+    fn start(&mut self, mut start: Start) -> Result<(), Failure> {
         let number = start.epoch.number;
+        let bounds = self.time.bounds(&self.flow, &start.watermarks, start.backfilling);
+        let mut staged = vec![None; self.flow.timed.len()];
+        for (node, changes) in start.staged.drain(..) {
+            self.metrics.rows_in.fetch_add(changes.len() as u64, Ordering::Relaxed);
+            let sifted = self.time.sift(&self.flow, node, changes, &start.watermarks);
+            let Sifted { changes, latest, late } = self.blame(node, sifted)?;
+            if let Some(input) = self.time.input_of(node) {
+                staged[input] = staged[input].max(latest);
+            }
+            self.count_late(&late);
+            self.work.push_back(Delivery { node, input: 0, epoch: number, payload: Payload::Data(changes) });
+        }
         let open = OpenEpoch {
             epoch: start.epoch,
             checkpoint: start.checkpoint.then(SlotCheckpoint::default),
             closed_nodes: 0,
             rows_in: 0,
             input: Input::Idle,
+            watermarks: start.watermarks.clone(),
+            bounds,
+            staged,
+            seen: vec![],
         };
         self.open.insert(number, open);
-        for (node, changes) in start.staged.drain(..) {
-            self.metrics.rows_in.fetch_add(changes.len() as u64, Ordering::Relaxed);
-            self.work.push_back(Delivery { node, input: 0, epoch: number, payload: Payload::Data(changes) });
-        }
         self.starts.push_back(start);
+        Ok(())
+    }
+
+    fn count_late(&self, late: &Option<Changes>) {
+        self.metrics.late.fetch_add(late.as_ref().map_or(0, Changes::len) as u64, Ordering::Relaxed);
     }
 
     fn open_reader(&mut self, assignment: Assignment) -> Result<(), Failure> {
@@ -308,7 +353,8 @@ impl Slot {
             true => None,
             false => Some(self.blame(node, source.open(&split, from, projection))?),
         };
-        self.readers.push(Reader { node, split, position: from, open, skipped: 0, idle_until: i64::MIN });
+        let progress = SplitTime::default();
+        self.readers.push(Reader { node, split, position: from, open, skipped: 0, idle_until: i64::MIN, progress });
         Ok(())
     }
 
@@ -359,17 +405,36 @@ impl Slot {
                 let rows = batch.num_rows();
                 self.budget = self.budget.map(|budget| budget.saturating_sub(rows.max(1)));
                 self.metrics.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
-                if let Some(open) = self.open.get_mut(&epoch) {
-                    open.rows_in += rows as u64;
-                }
-                let payload = Payload::Data(Changes::inserts(batch));
-                self.work.push_back(Delivery { node, input: 0, epoch, payload });
+                self.take_rows(index, epoch, Changes::inserts(batch))?;
             }
-            Read::Idle(time) => reader.idle_until = self.clock.now_ms() + (time.as_millis() as i64).max(1),
+            Read::Idle(time) => {
+                let now = self.clock.now_ms();
+                reader.idle_until = now + (time.as_millis() as i64).max(1);
+                reader.progress.idle_since.get_or_insert(now);
+            }
             Read::End => {
                 reader.position.ended = true;
                 reader.open = None;
+                reader.progress.idle_since = Some(self.clock.now_ms());
             }
+        }
+        Ok(())
+    }
+
+    /// Rows of a reader on their way; those that are late go their own.
+    fn take_rows(&mut self, reader: usize, epoch: u64, rows: Changes) -> Result<(), Failure> {
+        let reader = &mut self.readers[reader];
+        let node = reader.node;
+        let Some(open) = self.open.get_mut(&epoch) else { return Ok(()) };
+        open.rows_in += rows.len() as u64;
+        let sifted = self.time.sift(&self.flow, node, rows, &open.watermarks);
+        let sifted = sifted.map_err(|error| Failure { job: self.flow.nodes[node].job, error })?;
+        reader.progress.idle_since = None;
+        reader.progress.latest = reader.progress.latest.max(sifted.latest);
+        self.count_late(&sifted.late);
+        let late = self.time.input_of(node).and_then(|input| self.flow.timed[input].late).zip(sifted.late);
+        for (node, changes) in late.into_iter().chain([(node, sifted.changes)]) {
+            self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Data(changes) });
         }
         Ok(())
     }
@@ -379,20 +444,47 @@ impl Slot {
         let input = self.input();
         let positions: Vec<_> = self.readers.iter().map(|r| (r.node, r.split.id.clone(), r.position)).collect();
         let skipped: Vec<_> = self.readers.iter().map(|r| (r.node, r.skipped)).collect();
+        let seen = self.seen(epoch);
         if let Some(open) = self.open.get_mut(&epoch) {
             open.input = input;
+            open.seen = seen;
             if let Some(checkpoint) = &mut open.checkpoint {
                 checkpoint.positions = positions;
                 checkpoint.skipped = skipped;
+                checkpoint.late = self.time.late();
             }
         }
         self.starts.pop_front();
         self.budget = None;
         for (node, flow) in self.flow.nodes.iter().enumerate() {
-            if matches!(flow.role, Role::Source { .. } | Role::Feed { .. }) {
+            if flow.is_leaf() {
                 self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Barrier });
             }
         }
+    }
+
+    /// What the slot has seen of the timed inputs when the reading of an epoch ends.
+    fn seen(&mut self, epoch: u64) -> Vec<Seen> {
+        let now = self.clock.now_ms();
+        let staged = self.open.get(&epoch).map(|open| open.staged.clone()).unwrap_or_default();
+        self.time.staged(&staged);
+        let of = |(input, timed): (usize, &TimedInput)| {
+            let Role::Source { source, .. } = &self.flow.nodes[timed.node].role else { return self.time.table(input) };
+            let readers = self.readers.iter().filter(|reader| reader.node == timed.node);
+            let splits = readers.map(|reader| (reader.open.is_some(), reader.progress));
+            time::of_splits(splits, source.bounded(), timed.idle_timeout, now)
+        };
+        self.flow.timed.iter().enumerate().map(of).collect()
+    }
+
+    /// When the next input will count as idle of which nothing is being read.
+    fn idle_moment(&self) -> Option<i64> {
+        let now = self.clock.now_ms();
+        let of = |timed: &TimedInput| {
+            let readers = self.readers.iter().filter(|reader| reader.node == timed.node);
+            time::idle_at(readers.map(|reader| (reader.open.is_some(), reader.progress)), timed.idle_timeout)
+        };
+        self.flow.timed.iter().filter_map(of).filter(|at| *at > now).min()
     }
 
     /// Whether this slot's sources have more to read.
@@ -448,6 +540,15 @@ impl Slot {
             return self.blame(node, Err(Error::internal("a barrier before the start of its epoch")));
         };
         let (epoch, checkpoint) = (open.epoch, open.checkpoint.is_some());
+        let bounds = open.bounds.clone();
+        for (input, (from, _)) in self.flow.clone().nodes[node].inputs.iter().enumerate() {
+            let state = &mut self.nodes[node];
+            if state.bounds[input] != bounds[*from] {
+                state.bounds[input].clone_from(&bounds[*from]);
+                let result = state.instance.on_watermark(input, &bounds[*from]);
+                self.blame(node, result)?;
+            }
+        }
         let mut out = Vec::new();
         let result = self.nodes[node].instance.close_epoch(epoch, &mut out);
         self.blame(node, result)?;
@@ -499,8 +600,11 @@ impl Slot {
         if open.closed_nodes < self.nodes.len() {
             return;
         }
-        if let Some(OpenEpoch { checkpoint, rows_in, input, .. }) = self.open.remove(&epoch) {
-            let _ = self.reports.send(FromSlot::EpochDone { slot: self.index, epoch, rows_in, input, checkpoint });
+        if let Some(OpenEpoch { checkpoint, rows_in, input, seen, .. }) = self.open.remove(&epoch) {
+            let moments = self.nodes.iter().filter_map(|node| node.instance.next_moment());
+            let moment = moments.chain(self.idle_moment()).min();
+            let slot = self.index;
+            let _ = self.reports.send(FromSlot::EpochDone { slot, epoch, rows_in, input, seen, moment, checkpoint });
         }
     }
 

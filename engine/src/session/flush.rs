@@ -1,4 +1,5 @@
-//! FLUSH: waits until every running view reflects all that was committed before, whichever process runs it.
+//! FLUSH: waits until every running view reflects all that was committed before, whichever process runs it; and the windows
+//! that close by it, and the rows that come and go with the time at which FLUSH was said.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,13 +21,18 @@ impl Inner {
         let target = self.snapshot().await?;
         // The version at which each job was seen to reflect everything it has to.
         let mut reached: BTreeMap<ObjectId, Version> = BTreeMap::new();
+        // The epoch by which each job's watermarks will have had their effects.
+        let mut settled: BTreeMap<ObjectId, u64> = BTreeMap::new();
+        let now_ms = self.options.clock.now_ms();
         let mut last = None;
         let mut unrun = None;
         loop {
             let snapshot = self.snapshot().await?;
             if last != Some(snapshot.version) {
                 last = Some(snapshot.version);
-                self.advance(&target, &snapshot, &mut reached)?;
+                self.advance(&target, &snapshot, &mut reached, &mut |job| {
+                    time_is_reflected(job, now_ms, &mut settled)
+                })?;
             }
             let missing: Vec<_> = running(&target).filter(|job| !reached.contains_key(&job.id)).collect();
             if missing.is_empty() {
@@ -50,7 +56,13 @@ impl Inner {
     }
 
     /// Notes the jobs that reflect all of their inputs; a view's readers have to reflect what the view then held.
-    fn advance(&self, target: &Snapshot, now: &Snapshot, reached: &mut BTreeMap<ObjectId, Version>) -> Result<()> {
+    fn advance(
+        &self,
+        target: &Snapshot,
+        now: &Snapshot,
+        reached: &mut BTreeMap<ObjectId, Version>,
+        in_time: &mut dyn FnMut(&Job) -> Result<bool>,
+    ) -> Result<()> {
         loop {
             let before = reached.len();
             for job in running(target) {
@@ -65,7 +77,7 @@ impl Inner {
                     let why = job.error.clone().unwrap_or_default();
                     return Err(Error::new(ErrorKind::Unavailable, format!("the job {} has failed: {why}", job.name)));
                 }
-                if reflects(job, target, now, reached)? {
+                if reflects(job, target, now, reached)? && in_time(job)? {
                     reached.insert(job.id, now.version);
                 }
             }
@@ -127,4 +139,14 @@ fn reflects(job: &Job, target: &Snapshot, now: &Snapshot, reached: &BTreeMap<Obj
         }
     }
     Ok(true)
+}
+
+/// Whether a job, whose inputs are reflected, has done all that time asks of it: what watermarks owe for these inputs, and
+/// the moments before FLUSH.
+fn time_is_reflected(job: &Job, now_ms: i64, settled: &mut BTreeMap<ObjectId, u64>) -> Result<bool> {
+    let Some(checkpoint) = &job.checkpoint else { return Ok(false) };
+    let payload = Payload::read(job, checkpoint)?;
+    // New input moves watermarks again and again; those of the first checkpoint that reflects everything are enough.
+    let until = *settled.entry(job.id).or_insert(checkpoint.epoch + payload.settling);
+    Ok(checkpoint.epoch >= until && payload.moment.is_none_or(|moment| moment > now_ms))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use catalog::{Action, Job, JobStatus, Lease, ObjectId, Snapshot};
+use catalog::{Action, Job, JobStatus, Lease, Object, ObjectId, Snapshot};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::mix_bytes;
@@ -12,7 +12,7 @@ use crate::plan::explain::explain;
 use crate::plan::guard::{Failures, OnError, guard};
 use crate::runtime::checkpoint::{Payload, Positions};
 use crate::runtime::commit::transact;
-use crate::runtime::dataflow::{Dataflow, Part, PlannedJob};
+use crate::runtime::dataflow::{Dataflow, OpenInput, Opened, Part, PlannedJob};
 use crate::runtime::pipeline::{LEASE_TTL_MS, Pipeline, Setup};
 use crate::session::{Inner, owner};
 use crate::sql::context::{Mode, Planner, rename};
@@ -160,8 +160,7 @@ impl Inner {
         for job in jobs {
             planned.push(self.plan_job(&planner, &job).await.map_err(|e| e.with("job", &job.name))?);
         }
-        let open = |object: &catalog::Object| planner.connector(object)?.readable(&object.name);
-        let flow = Dataflow::build(planned, &open)?;
+        let flow = Dataflow::build(planned, &planner)?;
         Pipeline::start(Setup {
             warehouse: self.warehouse.clone(),
             flow,
@@ -182,6 +181,7 @@ impl Inner {
                 let object = planner.object(&view.name, None)?;
                 let mut planned = planner.query(&view.query, Mode::Continuous).await?;
                 planned.logical = rename(planned.logical, &view.columns)?;
+                planned.on_window_close = view.on_window_close;
                 let schema = storage::types::arrow_schema(&object)?;
                 let plan = planner.incremental(&planned, &schema)?;
                 vec![Part { plan, target: self.target(planner, &object)? }]
@@ -295,6 +295,17 @@ fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future
             tracing::warn!(%error, "the other jobs of a failed pipeline could not be resumed");
         }
     })
+}
+
+impl OpenInput for Planner {
+    fn open(&self, object: &Object) -> Result<Opened> {
+        let source = self.connector(object)?.readable(&object.name)?;
+        Ok(Opened { source, delay: self.delay(object)?, late: self.late_table(object)? })
+    }
+
+    fn delay(&self, object: &Object) -> Result<Option<i64>> {
+        Planner::delay(self, object)
+    }
 }
 
 /// Objects that a job reads or writes.

@@ -110,12 +110,23 @@ impl Inner {
                 job.checkpoint.as_ref().map(|c| c.epoch.to_string()),
                 job.checkpoint.as_ref().map(|c| c.version.to_string()),
                 payload.as_ref().map(|p| p.skipped.to_string()),
-                payload.map(|p| p.failed.to_string()),
+                payload.as_ref().map(|p| p.failed.to_string()),
+                payload.as_ref().map(|p| p.late.to_string()),
                 job.error.clone(),
             ]);
         }
-        let columns =
-            ["name", "kind", "status", "runner", "epoch", "version", "skipped_rows", "failed_values", "error"];
+        let columns = [
+            "name",
+            "kind",
+            "status",
+            "runner",
+            "epoch",
+            "version",
+            "skipped_rows",
+            "failed_values",
+            "late_rows",
+            "error",
+        ];
         table(&columns, sorted(lines.into_iter()))
     }
 
@@ -139,10 +150,11 @@ impl Inner {
     }
 
     /// `EXPLAIN` and `EXPLAIN INCREMENTAL`.
-    pub async fn explain(&self, incremental: bool, query: &ast::Query) -> Result<Answer> {
+    pub async fn explain(&self, incremental: bool, query: &ast::Query, on_window_close: bool) -> Result<Answer> {
         let planner = self.planner(self.snapshot().await?);
         let text = if incremental {
-            let planned = planner.query(query, Mode::Continuous).await?;
+            let mut planned = planner.query(query, Mode::Continuous).await?;
+            planned.on_window_close = on_window_close;
             let schema = stored_schema(&planned.logical)?;
             explain(&planner.incremental(&planned, &schema)?)
         } else {

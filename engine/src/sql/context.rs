@@ -15,6 +15,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source, source_as_provider};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -35,7 +36,7 @@ use crate::sql::exact::ExactExpressions;
 use crate::sql::statement::Statement;
 use crate::sql::table::{TableColumns, physical_schema};
 use crate::sql::types::QueryTypes;
-use crate::sql::{aggregates, functions, rewrite};
+use crate::sql::{aggregates, clock, functions, rewrite, spans};
 
 /// Property of a connector table: the directory in which relative paths started when it was created.
 pub const BASE_DIR: &str = "frazil.base-dir";
@@ -72,6 +73,8 @@ pub struct Planned {
     pub state: SessionState,
     /// Objects that the query names, views included.
     pub reads: Vec<Arc<Object>>,
+    /// `EMIT ON WINDOW CLOSE`: the result shows rows when they are final, and never changes them.
+    pub on_window_close: bool,
 }
 
 /// A table of a continuous query: it has columns and cannot be scanned.
@@ -153,8 +156,14 @@ impl Planner {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         let exact = aggregates::ExactAggregates { batch: mode == Mode::Batch };
+        let mut props = ExecutionProps::new();
+        if mode == Mode::Batch {
+            // One time for the whole statement.
+            props = props.with_query_execution_start_time(clock::instant(self.warehouse.clock().now_ms())?);
+        }
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
+            .with_execution_props(props)
             .with_default_features()
             .with_query_planner(Arc::new(crate::plan::batch::Planner))
             .with_type_planner(Arc::new(QueryTypes))
@@ -171,6 +180,7 @@ impl Planner {
         let mut state = builder.build();
         functions::register(&mut state)?;
         rewrite::register(&mut state)?;
+        clock::register(&mut state)?;
         self.warehouse.register(state.runtime_env());
         Ok(state)
     }
@@ -191,7 +201,7 @@ impl Planner {
 
     /// The time attribute of a table: the column of its WATERMARK.
     fn time_column(&self, table: &str) -> Option<String> {
-        self.snapshot.object(table)?.properties.get("frazil.watermark.column").cloned()
+        self.snapshot.object(table)?.properties.get(crate::plan::watermark::COLUMN).cloned()
     }
 
     /// The connector behind a connector table.
@@ -250,7 +260,9 @@ impl Planner {
             if mode == Mode::Continuous {
                 refuse_volatile(&logical)?;
             }
-            Ok(Planned { logical, state, reads })
+            let logical = spans::rewrite(logical)?;
+            let logical = if mode == Mode::Continuous { clock::to_placeholders(logical)? } else { logical };
+            Ok(Planned { logical, state, reads, on_window_close: false })
         })
     }
 
@@ -264,7 +276,7 @@ impl Planner {
                 let query = view_query(object)?;
                 let planned = self.query(&query, mode).await?;
                 let names: Vec<_> = object.columns.iter().map(|c| c.name.clone()).collect();
-                let plan = rename(planned.logical, &names)?;
+                let plan = clock::of_view(rename(planned.logical, &names)?, &object.name)?;
                 return Ok(Arc::new(ViewTable::new(plan, Some(object.sql.clone()))));
             }
             (_, Mode::Continuous) => {
@@ -302,7 +314,7 @@ impl Planner {
     /// Turns a planned query into incremental operators whose result has the given columns.
     pub fn incremental(&self, planned: &Planned, columns: &Schema) -> Result<IncrementalPlan> {
         let optimised = planned.state.optimize(&planned.logical).map_err(planning_error)?;
-        build(&planned.state, &optimised, &resolve, columns)
+        build(&planned.state, &optimised, &resolve, columns, planned.on_window_close)
     }
 }
 
@@ -399,12 +411,15 @@ pub fn stored_schema(plan: &LogicalPlan) -> Result<SchemaRef> {
 
 /// Functions whose value changes by themselves would make a view wrong without any change of its input.
 pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
-    const CLOCK: [&str; 5] = ["now", "current_date", "current_time", "current_timestamp", "today"];
+    // Those that are known to `clock` stand for the time of the epoch.
+    const CLOCK: [&str; 1] = ["current_time"];
+    let known = |name: &str| matches!(name, "now" | "current_date");
     let mut found = None;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|e| {
                 if let Expr::ScalarFunction(call) = e
+                    && !known(call.func.name())
                     && (call.func.signature().volatility == Volatility::Volatile || CLOCK.contains(&call.func.name()))
                 {
                     found = Some(call.func.name().to_string());

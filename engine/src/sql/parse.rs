@@ -22,9 +22,9 @@ mod temporal;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
-use self::cursor::Cursor;
 pub(super) use self::cursor::PARTITION_BY;
 pub use self::cursor::quoted;
+use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement};
@@ -130,9 +130,29 @@ fn query(cursor: &mut Cursor) -> Result<(ast::Query, String)> {
     prepare::part(query).map_err(|error| error.at(position))
 }
 
+/// A query and perhaps `EMIT ON WINDOW CLOSE`.
+fn emitted_query(cursor: &mut Cursor) -> Result<(ast::Query, String, bool)> {
+    let (query, mut text) = query(cursor)?;
+    let on_window_close = cursor.accept_token(&emit_on_window_close());
+    if on_window_close {
+        text.push(' ');
+        text.push_str(EMIT_ON_WINDOW_CLOSE);
+    }
+    Ok((query, text, on_window_close))
+}
+
 fn query_statement(cursor: &mut Cursor) -> Result<Parsed> {
     let (query, text) = query(cursor)?;
+    let position = cursor.position();
+    if cursor.accept_token(&emit_on_window_close()) {
+        return Err(emits_nothing().at(position));
+    }
     Ok((Statement::Query(query), text))
+}
+
+fn emits_nothing() -> Error {
+    Error::sql("EMIT ON WINDOW CLOSE says when a continuous query shows its rows; this query runs once")
+        .hint("leave it out, or write CREATE MATERIALIZED VIEW or INSERT INTO ... SELECT")
 }
 
 fn create(cursor: &mut Cursor) -> Result<Parsed> {
@@ -182,10 +202,14 @@ fn create_view(cursor: &mut Cursor, or_replace: bool) -> Result<(CreateView, Str
         return Err(error.hint(format!("write {EXAMPLE}")));
     }
     cursor.expect("as", EXAMPLE)?;
-    let (query, query_text) = query(cursor)?;
+    let position = cursor.position();
+    let (query, query_text, on_window_close) = emitted_query(cursor)?;
+    if on_window_close && !materialized {
+        return Err(emits_nothing().at(position));
+    }
     let kind = if materialized { "MATERIALIZED VIEW" } else { "VIEW" };
     let text = format!("CREATE {kind} {}{} AS {query_text}", quoted(&name), column_list(&columns));
-    Ok((CreateView { name, materialized, or_replace, if_not_exists, columns, query }, text))
+    Ok((CreateView { name, materialized, or_replace, if_not_exists, columns, query, on_window_close }, text))
 }
 
 /// ` (a, b)`, or nothing.
@@ -299,13 +323,13 @@ fn explain(cursor: &mut Cursor) -> Result<Parsed> {
     // Flink's long form of the same.
     cursor.accept("plan for");
     let incremental = cursor.accept("incremental");
-    let (query, inner) = match cursor.word().unwrap_or_default() {
+    let (query, inner, on_window_close) = match cursor.word().unwrap_or_default() {
         "insert" => {
             let (insert, text) = change::insert(cursor)?;
-            (insert.query, text)
+            (insert.query, text, insert.on_window_close)
         }
         "create" => match create(cursor)? {
-            (Statement::CreateView(view), text) => (view.query, text),
+            (Statement::CreateView(view), text) => (view.query, text, view.on_window_close),
             _ => return Err(Error::sql("CREATE TABLE has no plan to explain").hint(format!("write {EXAMPLE}"))),
         },
         option @ ("analyze" | "verbose" | "estimated_cost" | "json_execution_plan" | "changelog_mode" | "format") => {
@@ -321,12 +345,12 @@ fn explain(cursor: &mut Cursor) -> Result<Parsed> {
             }
             return Ok((Statement::ExplainChange(Box::new(change)), format!("EXPLAIN {text}")));
         }
-        "select" | "values" | "with" => query(cursor)?,
-        _ if cursor.peek() == &Token::LParen => query(cursor)?,
+        "select" | "values" | "with" => emitted_query(cursor)?,
+        _ if cursor.peek() == &Token::LParen => emitted_query(cursor)?,
         _ => return Err(cursor.unexpected("a query, CREATE VIEW, INSERT, UPDATE, DELETE or MERGE", EXAMPLE)),
     };
     let text = format!("EXPLAIN {}{inner}", if incremental { "INCREMENTAL " } else { "" });
-    Ok((Statement::Explain { incremental, query }, text))
+    Ok((Statement::Explain { incremental, query, on_window_close }, text))
 }
 
 fn show(cursor: &mut Cursor) -> Result<Parsed> {

@@ -52,6 +52,8 @@ pub enum Statement {
         incremental: bool,
         /// The query of the explained statement.
         query: ast::Query,
+        /// `EMIT ON WINDOW CLOSE`.
+        on_window_close: bool,
     },
     /// `EXPLAIN` of a statement that changes rows: the batch plan of the rows before and after.
     ExplainChange(Box<Change>),
@@ -171,6 +173,8 @@ pub struct CreateView {
     pub columns: Vec<String>,
     /// The query, with window table functions already rewritten to plain SQL.
     pub query: ast::Query,
+    /// `EMIT ON WINDOW CLOSE`: rows are shown when they are final.
+    pub on_window_close: bool,
 }
 
 /// `DROP`.
@@ -212,6 +216,8 @@ pub struct Insert {
     pub query: ast::Query,
     /// What becomes of the rows that are there.
     pub mode: InsertMode,
+    /// `EMIT ON WINDOW CLOSE`: rows are written when they are final.
+    pub on_window_close: bool,
 }
 
 /// What an INSERT does with the rows that are there.

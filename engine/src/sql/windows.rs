@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use crate::error::{Error, Position, Result};
 use crate::sql::parse;
 use arguments::Arguments;
+pub(super) use arguments::interval_text;
 
 const TUMBLE: &str = "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' MINUTE)";
 const MICROS_PER_MILLI: i64 = 1_000;

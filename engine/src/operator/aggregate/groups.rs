@@ -170,6 +170,29 @@ impl Groups {
         true
     }
 
+    /// Whether there is a group in the slot that has not ended.
+    pub(super) fn is_held(&self, slot: u32) -> bool {
+        let flags = self.groups.get(slot as usize).map_or(0, |group| group.flags);
+        flags & (DIRTY | DURABLE) != 0 && flags & ENDED == 0
+    }
+
+    /// Forgets a group whatever is in it. True: its slot is free now. False: it waits for the next checkpoint to delete it.
+    pub(super) fn release(&mut self, slot: u32) -> bool {
+        let group = &mut self.groups[slot as usize];
+        group.weight = 0;
+        if group.flags & (DURABLE | DIRTY) == DURABLE {
+            group.flags |= DIRTY;
+            self.dirty.push(slot);
+        }
+        self.groups[slot as usize].flags &= !SHOWN;
+        self.end(slot)
+    }
+
+    /// One group column of the given groups.
+    pub(super) fn key(&self, column: usize, slots: &[u32]) -> Result<ArrayRef> {
+        self.index.keys().gather_column(column, slots)
+    }
+
     fn remove(&mut self, slot: u32) {
         self.groups[slot as usize] = Group::default();
         self.index.remove(slot);

@@ -105,6 +105,8 @@ pub(super) struct Multiset {
     wants_all: bool,
     /// Values looked at beyond those that changed.
     visited: u64,
+    /// The values of a group must be found for another reason.
+    chained: bool,
 }
 
 impl Multiset {
@@ -126,6 +128,7 @@ impl Multiset {
             wants_max: false,
             wants_all: false,
             visited: 0,
+            chained: false,
         })
     }
 
@@ -156,6 +159,46 @@ impl Multiset {
     /// Number of columns of a value.
     pub(super) fn width(&self) -> usize {
         self.index.keys().schema().fields().len() - 1
+    }
+
+    /// Keeps the values of each group in a chain from now on, for groups that are dropped whole.
+    pub(super) fn chain_all(&mut self) {
+        if self.is_chained() {
+            return;
+        }
+        self.chained = true;
+        for slot in 0..self.entries.len() as u32 {
+            let entry = self.entries[slot as usize];
+            if entry.flags & HELD != 0 && entry.count > 0 {
+                self.enter(slot);
+            }
+        }
+    }
+
+    /// Whether all values of a group are in its chain: none was taken back before it came.
+    pub(super) fn can_drop(&self, group: u32) -> bool {
+        let mut slot = self.chains[group as usize].head;
+        let mut found = 0;
+        while slot != NO_SLOT {
+            slot = self.entries[slot as usize].next;
+            found += 1;
+        }
+        found == self.chains[group as usize].values
+    }
+
+    /// Forgets the values of a group, which are then gone at the next checkpoint.
+    pub(super) fn drop_values(&mut self, group: u32) {
+        let mut slot = self.chains[group as usize].head;
+        while slot != NO_SLOT {
+            let next = self.entries[slot as usize].next;
+            self.set(slot, 0);
+            let flags = &mut self.entries[slot as usize].flags;
+            if *flags & DIRTY == 0 {
+                *flags |= DIRTY;
+                self.dirty.push(slot);
+            }
+            slot = next;
+        }
     }
 
     /// Makes room for group slots below `groups`.
@@ -339,7 +382,7 @@ impl Multiset {
     }
 
     fn is_chained(&self) -> bool {
-        self.wants_min || self.wants_max || self.wants_all
+        self.wants_min || self.wants_max || self.wants_all || self.chained
     }
 
     fn enter(&mut self, slot: u32) {

@@ -319,8 +319,13 @@ impl Side {
         self.touched = touched;
     }
 
+    /// Slots of all rows.
+    pub(super) fn all(&self) -> Vec<u32> {
+        (0..self.slots.len() as u32).filter(|slot| self.slot(*slot).key != NO_SLOT).collect()
+    }
+
     /// Removes a row; gives its key.
-    fn remove(&mut self, slot: u32) -> u32 {
+    pub(super) fn remove(&mut self, slot: u32) -> u32 {
         self.ledger.remove(slot);
         self.unlink(slot)
     }

@@ -101,6 +101,12 @@ impl Partition {
         self.slots.is_empty()
     }
 
+    /// Takes all rows out.
+    pub(super) fn take(&mut self) -> Vec<u32> {
+        self.copies = 0;
+        std::mem::take(&mut self.slots)
+    }
+
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.copies = 0;

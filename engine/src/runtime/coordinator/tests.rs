@@ -15,6 +15,8 @@ fn settings(slots: usize) -> Settings {
         restored_timestamp_ms: 0,
         fresh: true,
         backfilling: false,
+        timed: vec![],
+        watermark_epochs: 0,
     }
 }
 
@@ -22,14 +24,14 @@ fn starts(commands: &[Command]) -> Vec<(u64, bool)> {
     commands
         .iter()
         .filter_map(|c| match c {
-            Command::Start { epoch, checkpoint } => Some((epoch.number, *checkpoint)),
+            Command::Start { epoch, checkpoint, .. } => Some((epoch.number, *checkpoint)),
             _ => None,
         })
         .collect()
 }
 
 fn done(slot: usize, epoch: u64, rows_in: u64, input: Input) -> Event {
-    Event::EpochDone { slot, epoch, rows_in, input }
+    Event::EpochDone { slot, epoch, rows_in, input, seen: vec![], moment: None }
 }
 
 #[test]
@@ -40,7 +42,10 @@ fn a_fresh_job_without_any_row_still_commits_once_and_ends() {
     assert_eq!(starts(&coordinator.on(1, done(0, 1, 0, Input::Ended))), [(3, true)]);
     coordinator.on(1, done(0, 2, 0, Input::Ended));
     let epoch = Epoch { number: 3, timestamp_ms: 1 };
-    assert_eq!(coordinator.on(2, done(0, 3, 0, Input::Ended)), [Command::Commit { epoch }]);
+    assert_eq!(
+        coordinator.on(2, done(0, 3, 0, Input::Ended)),
+        [Command::Commit { epoch, time: TimeReached { watermarks: [].into(), settling: 0, moment: None } }]
+    );
     assert_eq!(coordinator.on(3, Event::Committed { epoch: 3 }), [Command::Finish { ended: true }]);
 }
 
@@ -69,6 +74,58 @@ fn nothing_is_committed_while_history_is_read() {
     let commands = coordinator.on(9001, Event::Tick);
     assert!(starts(&commands).iter().all(|(_, checkpoint)| !checkpoint), "{commands:?}");
     assert!(starts(&coordinator.on(9002, Event::BackfillDone)).iter().any(|(_, checkpoint)| *checkpoint));
+}
+
+fn timed_done(epoch: u64, seen: Seen, moment: Option<i64>) -> Event {
+    Event::EpochDone { slot: 0, epoch, rows_in: 0, input: Input::Idle, seen: vec![seen], moment }
+}
+
+/// The watermarks of the epochs that open.
+fn watermarks(commands: &[Command]) -> Vec<(u64, i64)> {
+    let start = |command: &Command| match command {
+        Command::Start { epoch, watermarks, .. } => Some((epoch.number, watermarks[0])),
+        _ => None,
+    };
+    commands.iter().filter_map(start).collect()
+}
+
+#[test]
+fn a_watermark_that_moved_opens_epochs_until_it_has_had_its_effects() {
+    use crate::runtime::watermark::{Input as Timed, Parts};
+    use crate::watermark::{END, NONE};
+    let timed = vec![Timed { parts: Parts::Splits, delay: Some(10), restored: NONE }];
+    let mut coordinator = Coordinator::new(Settings { fresh: false, timed, watermark_epochs: 1, ..settings(1) });
+    assert_eq!(watermarks(&coordinator.on(0, Event::Started)), [(1, NONE), (2, NONE)]);
+    assert_eq!(watermarks(&coordinator.on(1, timed_done(1, Seen::Time(100), None))), [(3, 90)]);
+    assert_eq!(
+        watermarks(&coordinator.on(1, timed_done(2, Seen::Time(100), None))),
+        [(4, 90)],
+        "one more for what is late"
+    );
+    coordinator.on(1, timed_done(3, Seen::Time(100), None));
+    assert_eq!(watermarks(&coordinator.on(1, timed_done(4, Seen::Time(100), None))), []);
+    // It is committed with the epochs that it opened.
+    assert_eq!(watermarks(&coordinator.on(1000, Event::Tick)), [(5, 90)]);
+    let commands = coordinator.on(1001, timed_done(5, Seen::Ended, None));
+    let time = TimeReached { watermarks: [END].into(), settling: 2, moment: None };
+    assert!(
+        commands.contains(&Command::Commit { epoch: Epoch { number: 5, timestamp_ms: 1000 }, time }),
+        "{commands:?}"
+    );
+    assert_eq!(watermarks(&commands), [(6, END), (7, END)]);
+}
+
+#[test]
+fn a_moment_opens_an_epoch_when_it_comes() {
+    let mut coordinator = Coordinator::new(Settings { fresh: false, ..settings(1) });
+    let done =
+        |epoch, moment| Event::EpochDone { slot: 0, epoch, rows_in: 0, input: Input::Idle, seen: vec![], moment };
+    coordinator.on(0, Event::Started);
+    coordinator.on(1, done(1, None));
+    assert_eq!(coordinator.on(1, done(2, Some(500))), [Command::WakeAt(500)]);
+    assert_eq!(coordinator.on(499, Event::Tick), [Command::WakeAt(500)]);
+    assert_eq!(starts(&coordinator.on(500, Event::Tick)).len(), 1);
+    assert_eq!(starts(&coordinator.on(500, done(3, None))), [], "once");
 }
 
 /// Slots with rows to read, a catalog that answers late, users that flush and stop: in an order that `choices` decides.
@@ -108,7 +165,7 @@ impl World {
         for command in self.coordinator.on(self.now, event) {
             assert!(self.finished.is_none(), "a command after the end: {command:?}");
             match command {
-                Command::Start { epoch, checkpoint } => {
+                Command::Start { epoch, checkpoint, .. } => {
                     assert_eq!(epoch.number, self.last_epoch + 1, "an epoch was skipped");
                     self.last_epoch = epoch.number;
                     self.checkpoints.insert(epoch.number, checkpoint);
@@ -116,7 +173,7 @@ impl World {
                     let open = self.queues.iter().map(Vec::len).max().unwrap_or(0);
                     assert!(open <= 2, "{open} epochs are open");
                 }
-                Command::Commit { epoch } => {
+                Command::Commit { epoch, .. } => {
                     assert_eq!(self.committing, None, "two checkpoints are on their way");
                     assert_eq!(self.reported[&epoch.number], self.queues.len(), "a slot has not delivered its part");
                     assert!(self.committed.last().is_none_or(|last| *last < epoch.number), "an epoch went back");

@@ -115,6 +115,7 @@ impl Inner {
         planned.logical = planner.fit(&planned.state, planned.logical, &table, &insert.columns)?;
         // Defaults and computed columns may call what a continuous query must not.
         refuse_volatile(&planned.logical)?;
+        planned.on_window_close = insert.on_window_close;
         let plan = planner.incremental(&planned, &*physical_schema(&table)?)?;
         if table.insert_only && !plan.root().is_some_and(|root| root.properties.insert_only) {
             return Err(Error::sql(format!("{} is APPEND ONLY, but this query takes rows back", table.name))

@@ -9,6 +9,7 @@ use storage::types::{columns, storable_schema};
 
 use super::{Draft, New, distinct_ids};
 use crate::error::{Error, Result};
+use crate::plan::watermark::{COLUMN, EXPRESSION};
 use crate::session::Inner;
 use crate::sql::context::{BASE_DIR, Mode, Planner, rename, stored_schema};
 use crate::sql::parse::stored_expression;
@@ -53,8 +54,9 @@ impl Draft {
                 ))
                 .at(at));
             }
-            properties.insert("frazil.watermark.column".into(), watermark.column.clone());
-            properties.insert("frazil.watermark.expression".into(), watermark.expression.clone());
+            crate::sql::watermark::delay(&watermark.column, &watermark.expression).map_err(|e| e.at(at))?;
+            properties.insert(COLUMN.into(), watermark.column.clone());
+            properties.insert(EXPRESSION.into(), watermark.expression.clone());
         }
         let mut functions = Vec::new();
         for column in &table.columns {
@@ -70,7 +72,7 @@ impl Draft {
             let base_dir = std::path::absolute(&inner.options.base_dir).unwrap_or(inner.options.base_dir.clone());
             properties.insert(BASE_DIR.into(), base_dir.to_string_lossy().into_owned());
         }
-        let object = Object {
+        let mut object = Object {
             id: inner.warehouse.catalog().allocate_ids(1).await?,
             name: table.name.clone(),
             kind: if connector { ObjectKind::Connector } else { ObjectKind::Table },
@@ -83,6 +85,8 @@ impl Draft {
         };
         if connector {
             planner.connector(&object).map_err(|e| e.at(at))?;
+            let late = planner.late_table(&object).map_err(|e| e.at(at))?;
+            object.depends_on.extend(late.map(|table| table.id));
         }
         self.add_object(object);
         Ok(true)

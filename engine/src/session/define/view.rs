@@ -7,6 +7,7 @@ use storage::types::columns;
 
 use super::{Draft, New, distinct_ids};
 use crate::error::Result;
+use crate::plan::watermark;
 use crate::session::Inner;
 use crate::sql::context::{Mode, rename, stored_schema};
 use crate::sql::statement::{CreateView, ParsedStatement};
@@ -30,10 +31,12 @@ impl Draft {
         }
         let planner = self.planner(inner);
         let mode = if view.materialized { Mode::Continuous } else { Mode::Batch };
-        let planned = planner.query(&view.query, mode).await?;
+        let mut planned = planner.query(&view.query, mode).await?;
+        planned.on_window_close = view.on_window_close;
         let logical = rename(planned.logical.clone(), &view.columns)?;
         let schema = stored_schema(&logical).map_err(|e| e.at(Some(parsed.position)))?;
         let (mut key, mut insert_only, mut inputs) = (vec![], false, vec![]);
+        let mut properties = BTreeMap::new();
         if view.materialized {
             let plan = planner.incremental(&planned, &schema).map_err(|e| e.at(Some(parsed.position)))?;
             if let Some(root) = plan.root() {
@@ -43,6 +46,11 @@ impl Draft {
                 key = root.properties.key.as_ref().filter(|_| !insert_only).map(names).unwrap_or_default();
             }
             inputs = distinct_ids(plan.scanned());
+            let timed = watermark::columns(&plan).pop().unwrap_or_default();
+            if !timed.is_empty() {
+                let names: Vec<_> = timed.iter().map(|column| schema.field(*column).name().as_str()).collect();
+                properties.insert(watermark::COLUMNS.into(), names.join(","));
+            }
         }
         let id = inner.warehouse.catalog().allocate_ids(1).await?;
         self.add_object(Object {
@@ -53,7 +61,7 @@ impl Draft {
             columns: columns(&schema)?,
             key,
             insert_only,
-            properties: BTreeMap::new(),
+            properties,
             depends_on: distinct_ids(planned.reads.iter()),
         });
         if view.materialized {

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, RESERVED, quoted};
-use super::{Parsed, column_list, comma_separated, prepare, query};
+use super::{Parsed, column_list, comma_separated, emitted_query, prepare};
 use crate::error::{Error, Result};
 use crate::sql::statement::{
     Assignment, Change, ConflictAction, Delete, Insert, InsertMode, Merge, MergeAction, MergeClause, OnConflict,
@@ -56,7 +56,7 @@ pub(super) fn insert(cursor: &mut Cursor) -> Result<Printed<Insert>> {
         let error = Error::sql("INSERT ... DEFAULT VALUES is not supported").at(cursor.position());
         return Err(error.hint("write VALUES (DEFAULT, ...)"));
     }
-    let (query, query_text) = query(cursor)?;
+    let (query, query_text, on_window_close) = emitted_query(cursor)?;
     let verb = if overwrite { "OVERWRITE" } else { "INTO" };
     let mut text = format!("INSERT {verb} {}{} {query_text}", quoted(&table), column_list(&columns));
     let mode = match on_conflict(cursor)? {
@@ -72,7 +72,7 @@ pub(super) fn insert(cursor: &mut Cursor) -> Result<Printed<Insert>> {
         None if overwrite => InsertMode::Overwrite,
         None => InsertMode::Upsert,
     };
-    Ok((Insert { table, columns, query, mode }, text))
+    Ok((Insert { table, columns, query, mode, on_window_close }, text))
 }
 
 fn on_conflict(cursor: &mut Cursor) -> Result<Option<Printed<OnConflict>>> {

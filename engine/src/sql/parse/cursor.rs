@@ -64,6 +64,8 @@ const TABLE_VALUED: [&str; 4] = ["tumble", "hop", "cumulate", "session"];
 
 /// What `PARTITION BY` in the arguments of such a function becomes: a call of this, as an argument of its own.
 pub(in crate::sql) const PARTITION_BY: &str = "partition_by";
+/// The clause that ends a query whose rows come out when they are final.
+pub(super) const EMIT_ON_WINDOW_CLOSE: &str = "EMIT ON WINDOW CLOSE";
 
 /// A position in the tokens of a text.
 pub(super) struct Cursor {
@@ -289,11 +291,35 @@ fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
         tokens.push(token);
     }
     tokens.push(TokenWithSpan::new(Token::EOF, Span::new(end, end)));
+    join_emit(&mut tokens);
     Ok(temporal::rewrite(drop_noise(tokens)))
 }
 
 fn ends_operand(token: &Token) -> bool {
     matches!(token, Token::Word(_) | Token::SingleQuotedString(_) | Token::Number(..) | Token::RParen | Token::RBracket)
+}
+
+/// Makes one token of `EMIT ON WINDOW CLOSE`, one that ends whatever stands before it: as words they would be read as an
+/// alias and a join.
+fn join_emit(tokens: &mut Vec<TokenWithSpan>) {
+    let words: Vec<&str> = EMIT_ON_WINDOW_CLOSE.split(' ').collect();
+    for start in (0..tokens.len()).rev() {
+        let is_word = |(n, word): (usize, &&str)| {
+            tokens
+                .get(start + n)
+                .and_then(|token| unquoted(&token.token))
+                .is_some_and(|found| found == word.to_lowercase())
+        };
+        if words.iter().enumerate().all(is_word) {
+            tokens[start].token = emit_on_window_close();
+            tokens.drain(start + 1..start + words.len());
+        }
+    }
+}
+
+/// The token of `EMIT ON WINDOW CLOSE`.
+pub(super) fn emit_on_window_close() -> Token {
+    Token::Placeholder(EMIT_ON_WINDOW_CLOSE.into())
 }
 
 /// Drops words that mean nothing here and that the parser does not know: `TABLE` before the first argument of a window function, and

@@ -9,12 +9,7 @@ use super::cursor::{position, unquoted};
 use crate::error::{Error, Result};
 
 /// Sequences of words that are nowhere valid, and what to say about them.
-const SEQUENCES: [(&[&str], &str, &str); 6] = [
-    (
-        &["emit", "on", "window"],
-        "EMIT ON WINDOW CLOSE is not supported yet",
-        "leave it out: results are kept up to date as they change",
-    ),
+const SEQUENCES: [(&[&str], &str, &str); 5] = [
     (&["emit", "changes"], "EMIT CHANGES is not supported", "leave it out: views always emit changes"),
     (&["for", "system_version"], "FOR SYSTEM_VERSION AS OF is not supported yet", "read the current rows"),
     (&["for", "version", "as", "of"], "FOR VERSION AS OF is not supported yet", "read the current rows"),

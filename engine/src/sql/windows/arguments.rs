@@ -179,7 +179,7 @@ fn partition_by(argument: &FunctionArg) -> Option<Result<Vec<String>, String>> {
 }
 
 /// Value and unit of an interval literal; nothing for `MINUTE TO SECOND`, precisions and computed values.
-fn interval_text(interval: &Interval) -> Option<String> {
+pub(in crate::sql) fn interval_text(interval: &Interval) -> Option<String> {
     let Interval {
         value,
         leading_field,

@@ -61,7 +61,7 @@ fn planned(sql: &str, insert_only: bool) -> AggregateSpec {
         depends_on: vec![],
     });
     let columns = logical.schema().as_arrow().clone();
-    let plan = build(&context.state(), &logical, &|_| Ok(object.clone()), &columns).unwrap();
+    let plan = build(&context.state(), &logical, &|_| Ok(object.clone()), &columns, false).unwrap();
     let aggregates = plan.nodes.into_iter().filter_map(|node| match node.kind {
         Kind::Aggregate(spec) => Some(spec),
         _ => None,

@@ -1,0 +1,179 @@
+//! Event time over input that does not end: windows close as files appear, late rows go to their own table, and nothing is
+//! given twice or lost when the program dies in between.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sql_tests::Warehouse;
+use sql_tests::mode::{Mode, Views};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Story {
+    warehouse: Warehouse,
+    files: tempfile::TempDir,
+}
+
+impl Story {
+    async fn new(parallelism: &'static [usize]) -> Self {
+        let mode = Mode { name: "watermark", views: Views::BeforeData, parallelism, killed: false };
+        Self { warehouse: Warehouse::new(mode).await.unwrap(), files: tempfile::tempdir().unwrap() }
+    }
+
+    fn directory(&self) -> &Path {
+        self.files.path()
+    }
+
+    async fn rows(&mut self, sql: &str) -> Vec<String> {
+        let rows = self.warehouse.rows(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).unwrap_or_default();
+        let mut rows: Vec<String> = rows.into_iter().map(|row| row.join(" ")).collect();
+        rows.sort();
+        rows
+    }
+
+    /// A file of seconds after midnight and keys appears in a table's directory.
+    fn write(&self, table: &str, name: &str, rows: &[(u32, &str)]) {
+        let directory = self.directory().join(table);
+        std::fs::create_dir_all(&directory).unwrap();
+        let line = |(second, key): &(u32, &str)| format!("2024-01-01 00:{:02}:{:02},{key}\n", second / 60, second % 60);
+        let text: String = rows.iter().map(line).collect();
+        let hidden = directory.join(format!("_{name}"));
+        std::fs::write(&hidden, text).unwrap();
+        std::fs::rename(hidden, directory.join(name)).unwrap();
+    }
+
+    async fn source(&mut self, table: &str, options: &str) {
+        let path = self.directory().join(table);
+        std::fs::create_dir_all(&path).unwrap();
+        let sql = format!(
+            "CREATE TABLE {table} (ts TIMESTAMP(3), k VARCHAR, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) WITH \
+             ('connector' = 'filesystem', 'path' = '{}', 'format' = 'csv', 'source.monitor-interval' = '20 ms'{options})",
+            path.display()
+        );
+        self.rows(&sql).await;
+    }
+
+    async fn until(&mut self, sql: &str, expected: &[&str]) {
+        let start = Instant::now();
+        loop {
+            let rows = self.rows(sql).await;
+            if rows == expected {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{sql} gives {rows:?} instead of {expected:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+const WINDOWS: &str = "CREATE MATERIALIZED VIEW closed AS SELECT window_start, k, COUNT(*) AS n \
+                       FROM TABLE(TUMBLE(TABLE e, DESCRIPTOR(ts), INTERVAL '5' SECOND)) GROUP BY window_start, k \
+                       EMIT ON WINDOW CLOSE";
+
+async fn windows_close(parallelism: &'static [usize]) {
+    let mut story = Story::new(parallelism).await;
+    story.rows("CREATE TABLE late (ts TIMESTAMP(3), k VARCHAR)").await;
+    story.source("e", ", 'late.table' = 'late'").await;
+    story.rows(WINDOWS).await;
+    story.rows("CREATE MATERIALIZED VIEW seen AS SELECT COUNT(*) AS n FROM e").await;
+    story.rows("CREATE MATERIALIZED VIEW above AS SELECT k, SUM(n) AS n FROM closed GROUP BY k").await;
+    story.write("e", "1.csv", &[(1, "a"), (3, "b"), (4, "a"), (6, "a"), (8, "a")]);
+    // The watermark is at 6: the window that starts at 0 is final, the next is not.
+    let first = ["2024-01-01 00:00:00 a 2", "2024-01-01 00:00:00 b 1"];
+    story.until("SELECT * FROM closed", &first).await;
+    story.until("SELECT * FROM above", &["a 2", "b 1"]).await;
+    assert!(story.rows("SELECT * FROM late").await.is_empty());
+
+    story.warehouse.restart().await.unwrap();
+    // What comes for the window that is final is late; what comes for the open one is not, however old.
+    story.write("e", "2.csv", &[(2, "a"), (7, "b"), (13, "a")]);
+    let second = ["2024-01-01 00:00:05 a 2", "2024-01-01 00:00:05 b 1"];
+    story.until("SELECT * FROM closed", &[&first[..], &second].concat()).await;
+    story.until("SELECT * FROM late", &["2024-01-01 00:00:02 a"]).await;
+    story.until("SELECT * FROM seen", &["7"]).await;
+    story.until("SELECT * FROM above", &["a 4", "b 2"]).await;
+    let jobs = story.rows("SHOW JOBS").await;
+    for row in jobs.iter().filter(|row| !row.starts_with("above ")) {
+        assert!(row.contains(" 1 NULL"), "a late row was not counted, or counted twice: {row}");
+    }
+
+    for _ in 0..3 {
+        story.warehouse.restart().await.unwrap();
+    }
+    story.write("e", "3.csv", &[(60, "c")]);
+    let third = ["2024-01-01 00:00:10 a 1"];
+    story.until("SELECT * FROM closed", &[&first[..], &second, &third].concat()).await;
+    // A view that comes later finds the history of what is final, and goes on from there.
+    story
+        .rows("CREATE MATERIALIZED VIEW later AS SELECT window_start, SUM(n) AS n FROM closed GROUP BY window_start")
+        .await;
+    story.write("e", "4.csv", &[(61, "c"), (70, "c")]);
+    let sums = ["2024-01-01 00:00:00 3", "2024-01-01 00:00:05 3", "2024-01-01 00:00:10 1", "2024-01-01 00:01:00 2"];
+    story.until("SELECT * FROM later", &sums).await;
+}
+
+async fn idle_input() {
+    let mut story = Story::new(&[2]).await;
+    story.source("e", ", 'source.idle-timeout' = '100 ms'").await;
+    story.source("f", ", 'source.idle-timeout' = '100 ms'").await;
+    story
+        .rows(
+            "CREATE MATERIALIZED VIEW both AS SELECT window_start, COUNT(*) AS n FROM TUMBLE((SELECT * FROM e UNION ALL \
+             SELECT * FROM f), ts, INTERVAL '5' SECOND) GROUP BY window_start EMIT ON WINDOW CLOSE",
+        )
+        .await;
+    story.write("f", "1.csv", &[(1, "a"), (2, "a")]);
+    story.write("e", "1.csv", &[(3, "a"), (20, "a")]);
+    // Nothing comes from f any more, so what e says counts.
+    story.until("SELECT * FROM both", &["2024-01-01 00:00:00 3"]).await;
+}
+
+/// A table without connector: the rows that a FLUSH waits for have closed their windows when it returns.
+async fn table() {
+    let mut story = Story::new(&[2, 1, 3]).await;
+    story
+        .rows("CREATE TABLE e (ts TIMESTAMP(3), k VARCHAR, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) APPEND ONLY")
+        .await;
+    story
+        .rows("INSERT INTO e VALUES (TIMESTAMP '2024-01-01 00:00:01', 'a'), (TIMESTAMP '2024-01-01 00:00:04', 'b')")
+        .await;
+    story.rows(WINDOWS).await;
+    story.rows("CREATE MATERIALIZED VIEW above AS SELECT k, SUM(n) AS n FROM closed GROUP BY k").await;
+    assert!(story.rows("SELECT * FROM closed").await.is_empty());
+    story.rows("INSERT INTO e VALUES (TIMESTAMP '2024-01-01 00:00:08', 'a')").await;
+    let first = ["2024-01-01 00:00:00 a 1", "2024-01-01 00:00:00 b 1"];
+    assert_eq!(story.rows("SELECT * FROM closed").await, first);
+    assert_eq!(story.rows("SELECT * FROM above").await, ["a 1", "b 1"]);
+    story.warehouse.restart().await.unwrap();
+    story
+        .rows("INSERT INTO e VALUES (TIMESTAMP '2024-01-01 00:00:02', 'a'), (TIMESTAMP '2024-01-01 00:00:20', 'a')")
+        .await;
+    let second = ["2024-01-01 00:00:05 a 1"];
+    assert_eq!(story.rows("SELECT * FROM closed").await, [&first[..], &second].concat());
+    assert_eq!(story.rows("SELECT * FROM above").await, ["a 2", "b 1"]);
+}
+
+#[test]
+fn a_flush_closes_windows() {
+    run(table());
+}
+
+fn run(story: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story);
+}
+
+#[test]
+fn windows_close_once_with_one_task() {
+    run(windows_close(&[1]));
+}
+
+#[test]
+fn windows_close_once_with_three_tasks_and_other_numbers() {
+    run(windows_close(&[3, 1, 2]));
+}
+
+#[test]
+fn an_idle_input_holds_nothing_back() {
+    run(idle_input());
+}
