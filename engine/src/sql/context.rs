@@ -150,7 +150,9 @@ impl Planner {
             .with_target_partitions(self.partitions)
             .with_information_schema(false)
             .set_bool("datafusion.sql_parser.collect_spans", true)
-            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true);
+            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", true)
+            // It loses the group of NULL: SELECT DISTINCT a FROM t ORDER BY a LIMIT 2.
+            .set_bool("datafusion.optimizer.enable_topk_aggregation", false);
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         let exact = aggregates::ExactAggregates { batch: mode == Mode::Batch };
         let mut builder = SessionStateBuilder::new()
