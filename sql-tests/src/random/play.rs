@@ -194,6 +194,12 @@ fn signature(error: &Error) -> String {
 fn reason(error: &Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
-    let line = line.split(['`', '(', ':']).next().unwrap_or_default();
-    line.chars().take(90).collect::<String>().trim().to_owned()
+    // What stands in backquotes is the case's own.
+    let line = line.split('`').next().unwrap_or_default();
+    line.chars()
+        .take(120)
+        .collect::<String>()
+        .trim()
+        .trim_end_matches(|c: char| c.is_ascii_digit() || c == ':')
+        .to_owned()
 }
