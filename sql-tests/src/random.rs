@@ -20,6 +20,6 @@ mod query;
 mod schema;
 mod shrink;
 
-pub use play::{Failure, Report, play};
+pub use play::{Failure, Reasons, Report, play};
 pub use program::{Program, Step};
 pub use shrink::shrink;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use sql_tests::random::{Failure, Program, Report, play, shrink};
+use sql_tests::random::{Failure, Program, Reasons, Report, play, shrink};
 
 /// Programs that are played when nobody says how many.
 const PROGRAMS: u64 = 1000;
@@ -17,6 +17,8 @@ const PROGRAMS: u64 = 1000;
 const FAILURES: usize = 6;
 /// Programs that are played at most to make a failing one smaller.
 const SHRINKING: usize = 250;
+/// A reason that is found so often or less is reported with a statement.
+const RARE: usize = 5;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
@@ -38,11 +40,19 @@ fn report_failure(seed: u64, program: &Program, failure: &Failure) -> String {
 }
 
 /// The commonest reasons first.
-fn reasons(title: &str, counts: &std::collections::BTreeMap<String, usize>) -> String {
+fn reasons(title: &str, counts: &Reasons) -> String {
     let mut sorted: Vec<_> = counts.iter().collect();
-    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let lines: String = sorted.iter().take(25).map(|(reason, count)| format!("\n  {count:6} {reason}")).collect();
-    format!("\n{title}: {}{lines}", counts.values().sum::<usize>())
+    sorted.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    // What is rare may be worth a look.
+    let example = |count: usize, sql: &str| if count <= RARE { format!("\n         {sql}") } else { String::new() };
+    let line = |(reason, (count, sql)): &(&String, &(usize, String))| {
+        format!("\n  {count:6} {reason}{}", example(*count, sql))
+    };
+    format!("\n{title}: {}{}", sum(counts), sorted.iter().take(40).map(line).collect::<String>())
+}
+
+fn sum(counts: &Reasons) -> usize {
+    counts.values().map(|(count, _)| count).sum()
 }
 
 fn summary(programs: u64, report: &Report) -> String {
@@ -98,7 +108,7 @@ fn every_view_equals_its_query() {
     assert!(failures.is_empty(), "{} programs fail:\n\n{}", failures.len(), failures.join("\n\n"));
     // A generator of queries that are all refused tests nothing. Those do not count that only read what was refused.
     let own = |reason: &str| !reason.starts_with("there is no table or view");
-    let refused: usize = total.refused.iter().filter(|(reason, _)| own(reason)).map(|(_, count)| count).sum();
+    let refused: usize = total.refused.iter().filter(|(reason, _)| own(reason)).map(|(_, (count, _))| count).sum();
     assert!(total.views > refused, "{refused} views were refused, only {} created", total.views);
     assert!(total.rows > total.checks, "views are empty: {} rows in {} comparisons", total.rows, total.checks);
 }

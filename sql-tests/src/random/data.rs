@@ -19,7 +19,8 @@ pub fn literal(dice: &mut Dice, kind: Type) -> String {
         },
         Type::Double => {
             let quarters = dice.below(20);
-            let sign = if dice.chance(15) { "-" } else { "" };
+            // Without -0.0, which batch tells apart from 0.0 in groups and joins.
+            let sign = if quarters > 0 && dice.chance(15) { "-" } else { "" };
             format!("{sign}{}.{:02}", quarters / 4, quarters % 4 * 25)
         }
         Type::Decimal => {

@@ -22,6 +22,11 @@ impl Scope {
         self.columns.iter().filter(|(_, kind)| *kind != Type::Opaque).map(|(sql, kind)| (sql.as_str(), *kind)).collect()
     }
 
+    /// Whether an expression names a column at all.
+    pub fn names_column(&self, expression: &str) -> bool {
+        self.columns.iter().any(|(name, _)| expression.contains(name.as_str()))
+    }
+
     /// A column from which something can be computed.
     pub fn pick(&self, dice: &mut Dice) -> Option<(String, Type)> {
         let usable = self.usable();

@@ -15,17 +15,24 @@ pub struct Report {
     /// Views that were created.
     pub views: usize,
     /// Views that the planner refused, by its reason.
-    pub refused: BTreeMap<String, usize>,
+    pub refused: Reasons,
     /// Changes of tables that were made.
     pub changes: usize,
     /// Changes of tables that were refused, by the reason.
-    pub refused_changes: BTreeMap<String, usize>,
+    pub refused_changes: Reasons,
     /// Comparisons of a view with its query.
     pub checks: usize,
     /// Rows that the views held in all comparisons.
     pub rows: usize,
     /// Views given up because their query fails in batch too, by the reason.
-    pub without_answer: BTreeMap<String, usize>,
+    pub without_answer: Reasons,
+}
+
+/// How often something was refused for a reason, and one statement for which it was.
+pub type Reasons = BTreeMap<String, (usize, String)>;
+
+fn count(reasons: &mut Reasons, error: &Error, sql: &str) {
+    reasons.entry(reason(error)).or_insert_with(|| (0, sql.to_owned())).0 += 1;
 }
 
 impl Report {
@@ -40,8 +47,8 @@ impl Report {
             (&mut self.refused_changes, &other.refused_changes),
             (&mut self.without_answer, &other.without_answer),
         ] {
-            for (reason, count) in others {
-                *mine.entry(reason.clone()).or_default() += count;
+            for (reason, (count, sql)) in others {
+                mine.entry(reason.clone()).or_insert_with(|| (0, sql.clone())).0 += count;
             }
         }
     }
@@ -108,7 +115,7 @@ impl Player {
             }
             // What no mode can do is no difference.
             Err(error) if error.kind() == ErrorKind::Sql || self.warehouse.query(query).await.is_err() => {
-                *self.report.refused.entry(reason(&error)).or_default() += 1;
+                count(&mut self.report.refused, &error, sql);
             }
             Err(error) => return Err(failed(sql, &error)),
         }
@@ -123,7 +130,7 @@ impl Player {
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::Sql | ErrorKind::Data) => {
-                *self.report.refused_changes.entry(reason(&error)).or_default() += 1;
+                count(&mut self.report.refused_changes, &error, sql);
                 Ok(false)
             }
             Err(error) => Err(failed(sql, &error)),
@@ -140,7 +147,7 @@ impl Player {
                 Err(error) if error.kind() == ErrorKind::Internal => return Err(failed(&query, &error)),
                 Err(error) => {
                     // Nobody knows the answer, so the view may as well have failed.
-                    *self.report.without_answer.entry(reason(&error)).or_default() += 1;
+                    count(&mut self.report.without_answer, &error, &query);
                     self.give_up(place).await?;
                     flushed = self.warehouse.query("FLUSH").await.map(|_| ());
                     place = 0;

@@ -142,7 +142,7 @@ impl<'a> Queries<'a> {
 
 fn direction(dice: &mut Dice) -> &'static str {
     const DIRECTIONS: &[&str] = &["", " DESC", " ASC NULLS FIRST", " DESC NULLS LAST"];
-    *dice.pick(DIRECTIONS)
+    DIRECTIONS[dice.below(DIRECTIONS.len())]
 }
 
 /// A SELECT list that names its items c0, c1, ...

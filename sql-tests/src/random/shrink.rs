@@ -90,8 +90,7 @@ impl Search {
     async fn queries(&mut self) {
         for place in 0..self.best.steps.len() {
             let mut number = 0;
-            loop {
-                let Some((name, query)) = statement(&self.best, place).and_then(view) else { break };
+            while let Some((name, query)) = statement(&self.best, place).and_then(view) {
                 let Some(smaller) = edit::smaller(query, number) else { break };
                 let sql = format!("CREATE MATERIALIZED VIEW {name} AS {smaller}");
                 // After a success the edits have other numbers; starting anew would try the refuted ones again.

@@ -68,8 +68,7 @@ impl Queries<'_> {
         for _ in 0..self.dice.weighted(&[(15, 0), (55, 1), (30, 2)]) {
             let Some((column, kind)) = scope.pick(self.dice) else { break };
             let computed = expression(self.dice, scope, kind, 1);
-            let names_a_column = scope.columns.iter().any(|(name, _)| computed.contains(name.as_str()));
-            let group = if names_a_column && self.dice.chance(30) { computed } else { column };
+            let group = if scope.names_column(&computed) && self.dice.chance(30) { computed } else { column };
             if !groups.iter().any(|(known, _)| *known == group) {
                 groups.push((group, kind));
             }
@@ -86,7 +85,8 @@ impl Queries<'_> {
         match self.dice.below(20) {
             0 => format!(" GROUP BY ROLLUP ({all})"),
             1 => format!(" GROUP BY CUBE ({all})"),
-            2 => format!(" GROUP BY GROUPING SETS (({all}), ({}), ())", list[0]),
+            2 if list.len() > 1 => format!(" GROUP BY GROUPING SETS (({all}), ({}), ())", list[0]),
+            2 => format!(" GROUP BY GROUPING SETS (({all}), ())"),
             _ => format!(" GROUP BY {all}"),
         }
     }
@@ -120,6 +120,11 @@ impl Queries<'_> {
             _ => any,
         };
         let argument = expression(self.dice, scope, kind, 1);
+        // A bare number in ORDER BY would be read as a place.
+        let argument = match function {
+            Function::List | Function::Ordered(_) if !scope.names_column(&argument) => return None,
+            _ => argument,
+        };
         Some(match function {
             Function::Count => (format!("COUNT({distinct}{argument})"), Type::BigInt),
             Function::Sum => {
