@@ -52,7 +52,8 @@ where
         let query = records.iter().rev().find_map(|record| query_of(record, name)).filter(|query| is_timeless(query));
         let (true, Some(query)) = (kind == "materialized view", query) else { continue };
         let found = ask(runner, &format!("SELECT * FROM \"{name}\"")).await?;
-        let wanted = ask(runner, &query).await?;
+        // Where batch fails and the view has NULL instead, there is nothing to compare.
+        let Ok(wanted) = ask(runner, &query).await else { continue };
         if let Some(difference) = difference(&found, &wanted) {
             bail!("after all rows were deleted, {name} is not its query: {difference}");
         }
