@@ -45,6 +45,11 @@ const CHANGES: &[&str] = &[
      FROM auction WHERE id % 4 = 1",
     "INSERT INTO person SELECT id, name, email_address, credit_card, city, 'or', date_time, extra FROM person WHERE id % 3 = 1",
     "INSERT INTO bid SELECT auction, bidder, price + 1000, channel, url, date_time, extra FROM bid WHERE price % 11 = 3",
+    "UPDATE bid SET price = price * 2, date_time = date_time + INTERVAL '3' SECOND WHERE bidder % 5 = 2",
+    "DELETE FROM bid WHERE (auction + bidder) % 7 = 1",
+    "UPDATE auction SET seller = seller + 1, expires = expires + INTERVAL '1' SECOND WHERE id % 5 = 3",
+    "DELETE FROM auction WHERE id % 6 = 5",
+    "DELETE FROM person WHERE id % 8 = 2",
 ];
 
 fn query(name: &str) -> String {
