@@ -2,7 +2,8 @@
 
 use sqllogictest::{DefaultColumnType, Record, StatementExpect};
 
-use crate::mode::Views;
+use crate::mode::{Rows, Views};
+use crate::rewrite::{Inserts, one_by_one, reversed};
 
 /// Records of a file.
 pub type Records = Vec<Record<DefaultColumnType>>;
@@ -46,6 +47,45 @@ pub fn arrange(records: Records, views: Views) -> Records {
     }
     flush(&mut stretch, &mut arranged);
     arranged
+}
+
+/// Writes the rows of INSERT statements that are expected to succeed in another way.
+pub fn rewrite(records: Records, rows: Rows) -> Records {
+    let mut rewritten = Records::with_capacity(records.len());
+    let mut inserts = Inserts::default();
+    // Where a run of statements begins whose order does not matter.
+    let mut run = 0;
+    for record in records {
+        let insert = match &record {
+            Record::Statement { sql, expected: StatementExpect::Ok, .. } => {
+                inserts.note(sql);
+                kind_of_sql(sql) == Kind::Data
+            }
+            _ => false,
+        };
+        match (record, rows) {
+            (Record::Statement { loc, conditions, connection, sql, expected, retry }, Rows::OneByOne) if insert => {
+                rewritten.extend(one_by_one(&sql).into_iter().map(|sql| Record::Statement {
+                    loc: loc.clone(),
+                    conditions: conditions.clone(),
+                    connection: connection.clone(),
+                    sql,
+                    expected: expected.clone(),
+                    retry: retry.clone(),
+                }));
+            }
+            (Record::Statement { loc, conditions, connection, sql, expected, retry }, Rows::Reversed)
+                if insert && inserts.unordered(&sql) =>
+            {
+                let sql = reversed(&sql);
+                rewritten.insert(run, Record::Statement { loc, conditions, connection, sql, expected, retry });
+                continue;
+            }
+            (record, _) => rewritten.push(record),
+        }
+        run = rewritten.len();
+    }
+    rewritten
 }
 
 fn kind(record: &Record<DefaultColumnType>) -> Option<Kind> {
@@ -114,6 +154,42 @@ DROP VIEW w
             other => panic!("{other:?}"),
         };
         records.iter().map(|r| text(r).split_whitespace().filter(|w| *w != "INTO").take(5).collect()).collect()
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_the_mode() {
+        let file = "\
+statement ok
+CREATE TABLE t (a INT)
+
+statement ok
+INSERT INTO t VALUES (1), (2)
+
+statement ok
+INSERT INTO t VALUES (3)
+
+statement ok
+CREATE TABLE k (a INT PRIMARY KEY)
+
+statement ok
+INSERT INTO k VALUES (4), (5)
+
+statement error
+INSERT INTO t VALUES (6), (x)
+";
+        let inserted = |rows| {
+            let records = rewrite(arrange(sqllogictest::parse(file).unwrap(), Views::BeforeData), rows);
+            let text = |record: &Record<DefaultColumnType>| match record {
+                Record::Statement { sql, .. } => {
+                    sql.strip_prefix("INSERT INTO ").map(|sql| sql.replace(" VALUES ", ""))
+                }
+                other => panic!("{other:?}"),
+            };
+            records.iter().filter_map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(inserted(Rows::Together), ["t(1), (2)", "t(3)", "k(4), (5)", "t(6), (x)"]);
+        assert_eq!(inserted(Rows::OneByOne), ["t(1)", "t(2)", "t(3)", "k(4)", "k(5)", "t(6), (x)"]);
+        assert_eq!(inserted(Rows::Reversed), ["t(3)", "t(2), (1)", "k(4), (5)", "t(6), (x)"]);
     }
 
     #[test]

@@ -13,12 +13,11 @@ use async_trait::async_trait;
 use catalog::{Clock, SystemClock};
 use datafusion::physical_plan::common::collect;
 use engine::session::{Answer, Engine, EngineOptions};
-use engine::sql::statement::Statement;
 use sqllogictest::{DBOutput, DefaultColumnType};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::mode::{Mode, Views};
+use crate::mode::{Death, Mode, Rows, Views};
 
 /// Results are committed at this interval: short, so that a test sees several checkpoints.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
@@ -57,6 +56,9 @@ impl Clock for Later {
     }
 }
 
+/// Where a file system in memory is on Linux. Warehouses of tests need not outlive the machine, and so its disk need not wait.
+const MEMORY: &str = "/dev/shm";
+
 /// A warehouse and the engine that has it open.
 pub struct Warehouse {
     directory: TempDir,
@@ -89,14 +91,20 @@ pub enum Reply {
 impl Warehouse {
     /// Opens a new, empty warehouse.
     pub async fn new(mode: Mode) -> Result<Self, engine::Error> {
-        let directory =
-            tempfile::tempdir().map_err(|e| engine::Error::internal("no temporary directory").because(e))?;
+        Self::with_tasks(mode, mode.parallelism[0]).await
+    }
+
+    /// Opens a new, empty warehouse with so many parallel tasks.
+    pub async fn with_tasks(mode: Mode, tasks: usize) -> Result<Self, engine::Error> {
+        let memory = Path::new(MEMORY);
+        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let directory = directory.map_err(|e| engine::Error::internal("no temporary directory").because(e))?;
         let mut warehouse = Self { directory, mode, openings: 0, days: Arc::default(), process: None };
-        warehouse.open().await?;
+        warehouse.open(tasks).await?;
         Ok(warehouse)
     }
 
-    /// Executes one statement and returns its rows as text.
+    /// Executes one statement as the mode wants it and returns its rows as text. A query sees all that was committed before.
     pub async fn rows(&mut self, sql: &str) -> Result<Option<Vec<Vec<String>>>, engine::Error> {
         Ok(match self.reply(sql).await? {
             Reply::Rows(rows) => Some(rows),
@@ -104,7 +112,7 @@ impl Warehouse {
         })
     }
 
-    /// Executes one statement.
+    /// The same, with the number of rows that a statement changed.
     pub async fn reply(&mut self, sql: &str) -> Result<Reply, engine::Error> {
         if first_words(sql, 2) == ADVANCE {
             let days = sql.split_whitespace().nth(2).and_then(|days| days.parse().ok());
@@ -113,11 +121,33 @@ impl Warehouse {
             return Ok(Reply::Done(ADVANCE.into()));
         }
         let sql = self.adapt(sql);
-        let outcome = self.in_process(sql).await;
-        if self.mode.killed {
+        let maintained = self.mode.views != Views::Plain;
+        let what = first_words(sql.trim_start_matches('('), 1);
+        if maintained && matches!(what.as_str(), "SELECT" | "WITH" | "VALUES" | "VERIFY") {
+            self.query("FLUSH").await?;
+        }
+        let reply = self.perform(&sql).await;
+        let insert = self.mode.rows == Rows::OneByOne && what == "INSERT";
+        if reply.is_ok() && maintained && (insert || self.mode.death == Death::AfterCheckpoints) {
+            // A job that fails on what was inserted is no fault of the INSERT: the file says where it is to be seen.
+            let _ = self.query("FLUSH").await;
+        }
+        if self.mode.death != Death::Never {
             self.restart().await?;
         }
-        match outcome? {
+        reply
+    }
+
+    /// Executes one statement just as it is and returns its rows as text.
+    pub async fn query(&self, sql: &str) -> Result<Option<Vec<Vec<String>>>, engine::Error> {
+        Ok(match self.perform(sql).await? {
+            Reply::Rows(rows) => Some(rows),
+            Reply::Done(_) => None,
+        })
+    }
+
+    async fn perform(&self, sql: &str) -> Result<Reply, engine::Error> {
+        match self.in_process(sql.to_owned()).await? {
             Outcome::Rows(batches) => as_text(&batches).map(Reply::Rows),
             Outcome::Done(rows) => Ok(Reply::Done(rows)),
         }
@@ -130,14 +160,20 @@ impl Warehouse {
 
     /// Kills the engine and opens the warehouse with the next number of tasks.
     pub async fn restart(&mut self) -> Result<(), engine::Error> {
-        self.kill();
-        self.open().await
+        let tasks = self.mode.parallelism[self.openings as usize % self.mode.parallelism.len()];
+        self.restart_with(tasks).await
     }
 
-    async fn open(&mut self) -> Result<(), engine::Error> {
+    /// Kills the engine and opens the warehouse with so many parallel tasks.
+    pub async fn restart_with(&mut self, tasks: usize) -> Result<(), engine::Error> {
+        self.kill();
+        self.open(tasks).await
+    }
+
+    async fn open(&mut self, tasks: usize) -> Result<(), engine::Error> {
         let options = EngineOptions {
             warehouse: self.directory(),
-            parallelism: self.mode.parallelism[self.openings as usize % self.mode.parallelism.len()],
+            parallelism: tasks,
             commit_interval: COMMIT_INTERVAL,
             base_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("slt"),
             clock: Arc::new(Later {
@@ -186,9 +222,8 @@ impl Warehouse {
     async fn in_process(&self, sql: String) -> Result<Outcome, engine::Error> {
         let Some(process) = &self.process else { return Err(engine::Error::internal("the warehouse is closed")) };
         let engine = process.engine.clone();
-        let views = self.mode.views;
         let what = sql.clone();
-        let task = process.runtime.spawn(async move { execute(&engine, &sql, views).await });
+        let task = process.runtime.spawn(async move { execute(&engine, &sql).await });
         match tokio::time::timeout(PATIENCE, task).await {
             Ok(outcome) => outcome.map_err(|e| engine::Error::internal("the statement panicked").because(e))?,
             Err(_) => Err(engine::Error::internal(format!("no answer after {PATIENCE:?} to: {what}"))),
@@ -200,15 +235,10 @@ fn first_words(sql: &str, count: usize) -> String {
     sql.split_whitespace().take(count).collect::<Vec<_>>().join(" ").to_ascii_uppercase()
 }
 
-/// Executes a text; before a query it waits until the views reflect everything committed.
-async fn execute(engine: &Engine, sql: &str, views: Views) -> Result<Outcome, engine::Error> {
+/// Executes a text.
+async fn execute(engine: &Engine, sql: &str) -> Result<Outcome, engine::Error> {
     let mut outcome = Outcome::Done(0);
     for statement in engine.parse(sql)? {
-        if views != Views::Plain && matches!(statement.statement, Statement::Query(_) | Statement::Verify(_)) {
-            for flush in engine.parse("FLUSH")? {
-                engine.execute(&flush).await?;
-            }
-        }
         outcome = match engine.execute(&statement).await? {
             Answer::Rows(stream) => Outcome::Rows(collect(stream).await?),
             Answer::Done(tag) | Answer::Noticed { tag, .. } => Outcome::Done(rows_of(&tag)),

@@ -6,7 +6,7 @@
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use sql_tests::Warehouse;
-use sql_tests::mode::{Mode, Views};
+use sql_tests::mode::Mode;
 
 /// Two keyed tables and one without a key, small domains, so that rows meet, move and vanish all the time.
 const TABLES: &[&str] = &[
@@ -162,7 +162,7 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 fn play_with(parallelism: &'static [usize], name: &'static str) {
-    let mode = Mode { name, views: Views::BeforeData, parallelism, killed: false };
+    let mode = Mode { name, parallelism, ..Mode::STRAIGHT };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(play(number("RANDOM_SEED", 1), number("RANDOM_STEPS", 25), mode));
 }

@@ -107,7 +107,8 @@ impl DynamicTable {
         }
         if !hot.live.is_empty() {
             let partitions = spread(&hot.live, session.config().target_partitions());
-            parts.push(MemorySourceConfig::try_new_exec(&partitions, self.schema.clone(), Some(columns.clone()))? as _);
+            let rows = MemorySourceConfig::try_new_exec(&partitions, self.schema.clone(), Some(columns.clone()))?;
+            parts.push(RemoveExec::barrier(rows));
         }
         match parts.len() {
             0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&columns)?)))),

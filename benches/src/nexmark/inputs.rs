@@ -1,4 +1,4 @@
-//! The three tables of Nexmark: as generators, or as files that the engine's own generator filled once.
+//! The three tables of Nexmark, as generators or as files that the engine's own generator filled once; and the side input of q13.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -41,7 +41,11 @@ const ROWS_PER_FILE: usize = 1 << 20;
 /// Rows per row group of Parquet files.
 const ROWS_PER_GROUP: usize = 1 << 17;
 
-/// Definitions of the three tables.
+/// The bounded table of q13, the same from every source.
+const SIDE_INPUT: &str = "CREATE TABLE side_input (key BIGINT, value VARCHAR) WITH ('connector' = 'datagen', 'number-of-rows' = '10000', \
+     'rows-per-second' = '0', 'fields.key.kind' = 'sequence', 'fields.key.start' = '0', 'fields.key.end' = '9999');\n";
+
+/// Definitions of the tables.
 #[derive(Debug)]
 pub struct Inputs {
     ddl: String,
@@ -96,7 +100,7 @@ fn generators(events: u64, more: &str) -> String {
             "CREATE TABLE {name} ({columns}) WITH ('connector' = 'nexmark', 'table' = '{name}', 'events.num' = '{events}'{more});\n"
         )
     };
-    TABLES.map(table).concat()
+    TABLES.map(table).concat() + SIDE_INPUT
 }
 
 fn files(format: Format, directory: &Path) -> String {
@@ -107,7 +111,7 @@ fn files(format: Format, directory: &Path) -> String {
             "CREATE TABLE {name} ({columns}) WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = '{format}');\n"
         )
     };
-    TABLES.map(table).concat()
+    TABLES.map(table).concat() + SIDE_INPUT
 }
 
 /// Reads the generator's tables as any query would and writes what comes.

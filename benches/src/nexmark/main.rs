@@ -32,7 +32,7 @@ struct Args {
     /// Tasks per job; the number of cores unless given.
     #[arg(long)]
     parallelism: Option<usize>,
-    /// Where results go; unless given, q0 to q2 are thrown away and all others go into a table.
+    /// Where results go; unless given, results as large as their inputs are thrown away and all others go into a table.
     #[arg(long, value_enum)]
     sink: Option<Sink>,
     /// Commit interval in milliseconds.

@@ -19,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use iceberg::spec::{Datum, PrimitiveLiteral};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
+use super::remove::without_null_counts;
 use crate::error::Result;
 use crate::iceberg::{BaseFile, LoadedTable};
 use crate::warehouse::Warehouse;
@@ -205,7 +206,7 @@ fn total<'a>(files: impl Iterator<Item = &'a Statistics>, schema: &SchemaRef) ->
         }
         Some(sum)
     };
-    files.fold(None, sum).unwrap_or_else(|| Statistics::new_unknown(schema))
+    files.fold(None, sum).map_or_else(|| Statistics::new_unknown(schema), without_null_counts)
 }
 
 #[cfg(test)]
