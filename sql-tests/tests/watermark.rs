@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sql_tests::Warehouse;
-use sql_tests::mode::{Mode, Views};
+use sql_tests::mode::Mode;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -17,7 +17,7 @@ struct Story {
 
 impl Story {
     async fn new(parallelism: &'static [usize]) -> Self {
-        let mode = Mode { name: "watermark", views: Views::BeforeData, parallelism, killed: false };
+        let mode = Mode { name: "watermark", parallelism, ..Mode::STRAIGHT };
         Self { warehouse: Warehouse::new(mode).await.unwrap(), files: tempfile::tempdir().unwrap() }
     }
 

@@ -182,6 +182,7 @@ mod tests {
                 right_insert_only: true,
                 left_unique: false,
                 right_unique: false,
+                broadcast: None,
             };
             let join = Join::new(&spec).unwrap();
             let info = join.info();

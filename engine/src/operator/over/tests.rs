@@ -55,7 +55,7 @@ fn spec(sql: &str) -> OverSpec {
         let context = context(RecordBatch::new_empty(input()));
         let state = context.state();
         let plan = state.optimize(&logical(&context, sql).await).unwrap();
-        build(&state, &plan, &|_| Ok(object.clone()), plan.schema().as_arrow()).unwrap()
+        build(&state, &plan, &|_| Ok(object.clone()), plan.schema().as_arrow(), false).unwrap()
     });
     let mut specs =
         plan.nodes.into_iter().filter_map(|node| if let Kind::Over(spec) = node.kind { Some(spec) } else { None });
