@@ -39,8 +39,8 @@ impl Program {
         let mut steps: Vec<Step> = tables.iter().map(|table| Step::Statement(table.create())).collect();
         // Base tables count double: a query over a view that was refused is refused too.
         let mut relations: Vec<Relation> = tables.iter().chain(&tables).cloned().collect();
-        let views = dice.between(2, 5);
-        let changes = dice.between(3, 7);
+        let views = dice.between(2, 4);
+        let changes = dice.between(2, 5);
         // Some data is there before any view, and views come between changes.
         for table in &tables {
             if dice.chance(60) {
@@ -63,7 +63,7 @@ impl Program {
             }
         }
         // What was inserted must be able to leave again.
-        if dice.chance(50) {
+        if dice.chance(25) {
             steps.extend(tables.iter().map(|table| Step::Statement(format!("DELETE FROM {}", table.name))));
         }
         Self { tasks: dice.weighted(&[(50, 1), (25, 2), (25, 3)]), steps }

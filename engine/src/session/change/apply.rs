@@ -247,8 +247,10 @@ impl Applier {
     }
 }
 
+/// How many equal rows are meant. A row that MERGE inserts is no row of the table yet, and has no number of copies.
 fn count(copies: Option<&ArrayRef>, row: usize) -> i64 {
-    copies.and_then(|copies| copies.as_primitive_opt::<Int64Type>()).map_or(1, |copies: &Int64Array| copies.value(row))
+    let copies = copies.and_then(|copies| copies.as_primitive_opt::<Int64Type>());
+    copies.filter(|copies| copies.is_valid(row)).map_or(1, |copies: &Int64Array| copies.value(row))
 }
 
 fn filtered(columns: &[ArrayRef], chosen: &BooleanArray) -> Result<Vec<ArrayRef>> {
