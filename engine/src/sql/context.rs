@@ -30,6 +30,7 @@ use crate::connector::{self, ConnectorTable};
 use crate::error::{Error, Position, Result};
 use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
+use crate::plan::stable::stable;
 use crate::plan::ties::break_ties;
 use crate::source::batch::{Positions, SourceTable};
 use crate::sql::exact::ExactExpressions;
@@ -318,6 +319,7 @@ impl Planner {
     /// Turns a planned query into incremental operators whose result has the given columns.
     pub fn incremental(&self, planned: &Planned, columns: &Schema) -> Result<IncrementalPlan> {
         let optimised = planned.state.optimize(&planned.logical).map_err(planning_error)?;
+        let optimised = stable(optimised).map_err(planning_error)?;
         build(&planned.state, &optimised, &resolve, columns, planned.on_window_close)
     }
 }
