@@ -183,13 +183,19 @@ pub(super) fn table_factor(factor: &TableFactor) -> Result<()> {
     Err(Error::sql(message).at(position(factor.span().start)))
 }
 
-/// Refuses window functions of the old style, `GROUP BY TUMBLE(ts, INTERVAL ...)`, and placeholders other than `$1`.
+/// Refuses window functions of the old style, `GROUP BY TUMBLE(ts, INTERVAL ...)`, placeholders other than `$1`, and fields of
+/// numbers: `1 . a`, which would read as `1.` under an alias without the spaces.
 pub(super) fn expression(expression: &Expr) -> Result<()> {
     if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) = expression
         && name.strip_prefix('$').is_none_or(|digits| digits.parse::<u16>().is_err())
     {
         let error = Error::sql(format!("the placeholder {name} is not supported")).hint("write $1, $2, ...");
         return Err(error.at(position(span.start)));
+    }
+    if let Expr::CompoundFieldAccess { root, .. } = expression
+        && let Expr::Value(ValueWithSpan { value: Value::Number(..), span }) = root.as_ref()
+    {
+        return Err(Error::sql("a number has no fields").at(position(span.start)));
     }
     let Expr::Function(ast::Function { name, .. }) = expression else { return Ok(()) };
     let Some(ident) = name.0.first().and_then(|part| part.as_ident()).filter(|_| name.0.len() == 1) else {

@@ -292,6 +292,16 @@ fn never_panics(text: &str) {
     }
 }
 
+#[test]
+fn a_number_has_no_fields() {
+    for text in ["SELECT 1 . group", "SELECT - 1 . a", "SELECT 1 . a . b FROM t", "SELECT a FROM t WHERE 1 . FROM"] {
+        let error = parse(text).unwrap_err();
+        assert!(error.to_string().contains("a number has no fields"), "{text}: {error}");
+        never_panics(text);
+    }
+    never_panics("SELECT 1. a, 1 .5");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
