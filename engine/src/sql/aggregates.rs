@@ -14,11 +14,14 @@
 //! Continuous plans see through them ([`original`]): `plan::build` decides by the function's name.
 //!
 //! The rule also mends grouping sets in batch queries: the empty set gives its row over empty input too, and a set that is
-//! named twice gives its rows twice.
+//! named twice gives its rows twice. What gives a row over no input is kept from DataFusion's optimiser ([`respected`]).
 
 mod collected;
 mod direct;
+mod row_of_nothing;
 mod sets;
+
+pub use row_of_nothing::respected;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -176,12 +176,12 @@ impl Planner {
             .with_analyzer_rule(Arc::new(ExactExpressions));
         // Before the planners that take any operator.
         builder.expr_planners().get_or_insert_default().insert(0, Arc::new(functions::planner::Operators));
+        let mut rules = datafusion::optimizer::Optimizer::new().rules;
         if mode == Mode::Continuous {
             // Two aggregates in place of one DISTINCT would only keep more state.
-            let rules = datafusion::optimizer::Optimizer::new().rules;
-            let rules = rules.into_iter().filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
-            builder = builder.with_optimizer_rules(rules.collect());
+            rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
         }
+        builder = builder.with_optimizer_rules(rules.into_iter().map(aggregates::respected).collect());
         let mut state = builder.build();
         functions::register(&mut state)?;
         rewrite::register(&mut state)?;
@@ -251,7 +251,8 @@ impl Planner {
                 reads.push(object);
             }
             let mut query = name_subqueries(exact_filters(&query));
-            rewrite::syntax(&mut query, &|table| self.time_column(table))?;
+            let is_aggregate = |name: &str| state.aggregate_functions().contains_key(name);
+            rewrite::syntax(&mut query, &|table| self.time_column(table), &is_aggregate)?;
             let statement = ast::Statement::Query(Box::new(query));
             let statement = DataFusionStatement::Statement(Box::new(statement));
             let logical = state.statement_to_plan(statement).await.map_err(planning_error)?;

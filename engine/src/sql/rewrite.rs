@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `asof` | ASOF joins, `FOR SYSTEM_TIME AS OF` in joins |
 //! | `lateral` | LATERAL, and correlated subqueries that DataFusion does not unnest |
+//! | `order_by` | aggregates in ORDER BY whose arguments have the names of aliases |
 //! | `set_operations` | INTERSECT ALL, EXCEPT ALL |
 //! | `subqueries` | NOT IN with NULLs, subqueries in SELECT lists, scalar subqueries of more than one row |
 //! | `table_functions` | UNNEST ... WITH ORDINALITY, generate_series over columns (when a text is parsed) |
@@ -19,17 +20,21 @@ use crate::error::Result;
 mod asof;
 mod lateral;
 mod one_row;
+mod order_by;
 mod set_operations;
 mod subqueries;
 pub(in crate::sql) mod table_functions;
 
 pub use asof::{TimeColumn, register};
+pub use order_by::IsAggregate;
 
-/// Rewrites a query before it is planned. `time_column` gives the time attribute of a table.
+/// Rewrites a query before it is planned. `time_column` gives the time attribute of a table, `is_aggregate` knows the names
+/// of aggregates.
 ///
 /// # Errors
 /// Forms of these constructs that are not supported, with position.
-pub fn syntax(query: &mut ast::Query, time_column: TimeColumn<'_>) -> Result<()> {
+pub fn syntax(query: &mut ast::Query, time_column: TimeColumn<'_>, is_aggregate: IsAggregate<'_>) -> Result<()> {
+    order_by::rewrite(query, is_aggregate);
     asof::rewrite_syntax(query, time_column)
 }
 
