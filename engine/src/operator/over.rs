@@ -178,8 +178,8 @@ impl Over {
             touched.push(Touched { partition, slot, weight });
         }
         let (order, rows) = (&self.order, &self.rows);
-        touched
-            .sort_unstable_by(|a, b| a.partition.cmp(&b.partition).then_with(|| order.compare(rows, a.slot, b.slot)));
+        // Stable: copies of a row stay in the order of their numbers, in which a restart puts them again.
+        touched.sort_by(|a, b| a.partition.cmp(&b.partition).then_with(|| order.compare(rows, a.slot, b.slot)));
         Ok(touched)
     }
 

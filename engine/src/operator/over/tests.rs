@@ -8,9 +8,11 @@ use catalog::{Object, ObjectId, ObjectKind};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::operator::law::{Input, Law, Row, Seen, Value, ZSet, add, batch_of, repeated, rows_of};
+use crate::operator::law::{EpochPlan, Input, Law, Row, Scenario, Seen, Value, ZSet, add, batch_of, repeated, rows_of};
 use crate::plan::Kind;
 use crate::plan::build::build;
 use crate::plan::ties::break_ties;
@@ -77,6 +79,10 @@ fn batch_answer(sql: &str, seen: &Seen<'_>) -> ZSet {
 }
 
 fn obeys(sql: &str, cases: u32) {
+    law(sql).check(cases);
+}
+
+fn law(sql: &str) -> Law {
     let spec = spec(sql);
     let rows = Input::new(input(), &spec.partition);
     let make = move || {
@@ -85,7 +91,53 @@ fn obeys(sql: &str, cases: u32) {
         (Box::new(over) as Box<dyn Operator>, info)
     };
     let sql = sql.to_owned();
-    Law::new(vec![rows], make, move |seen| batch_answer(&sql, seen)).check(cases);
+    Law::new(vec![rows], make, move |seen| batch_answer(&sql, seen))
+}
+
+/// Scenarios of few rows with many copies each: every epoch gives each of them another number of copies, or leaves it.
+fn crowds() -> impl Strategy<Value = Scenario> {
+    let copies =
+        prop::collection::vec(prop_oneof![2 => Just(None), 1 => Just(Some(0)), 4 => (0_i64..24).prop_map(Some)], 6);
+    let epoch = (copies, any::<bool>(), prop::option::weighted(0.6, 1_usize..4), any::<bool>());
+    (1_usize..4, prop::collection::vec(epoch, 2..6)).prop_map(|(instances, drafts)| {
+        let mut there = [0; 6];
+        let epochs = drafts.into_iter().map(|(copies, checkpoint, restart, fold)| {
+            let mut events = Vec::new();
+            for (place, wanted) in copies.into_iter().enumerate() {
+                let weight = wanted.unwrap_or(there[place]) - there[place];
+                there[place] += weight;
+                let a = if place % 3 == 2 { Value::Null } else { Value::Int(place as i64 % 3) };
+                if weight != 0 {
+                    events.push((vec![Value::Int(place as i64 / 3), a, Value::Text("x".into())], weight));
+                }
+            }
+            EpochPlan { batches: vec![(0, events)], checkpoint, restart, fold }
+        });
+        Scenario { instances, epochs: epochs.collect() }
+    })
+}
+
+#[test]
+fn copies_of_a_row_keep_their_order() {
+    let calls = [
+        "lag(a) OVER w",
+        "lag(a) OVER w, lead(a, 2) OVER w",
+        "first_value(a) OVER (w ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+        "sum(a) OVER (w ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING)",
+        "sum(a) OVER (w ROWS UNBOUNDED PRECEDING)",
+        "row_number() OVER w, lag(a) OVER w",
+        "rank() OVER w, dense_rank() OVER w",
+        "count(*) OVER w",
+    ];
+    for calls in calls {
+        for window in &WINDOWS[..3] {
+            let law = law(&format!("SELECT *, {calls} FROM i WINDOW w AS ({window})"));
+            let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
+            if let Err(error) = TestRunner::new(config).run(&crowds(), |scenario| law.play(&scenario)) {
+                panic!("{calls} OVER ({window}): {error}");
+            }
+        }
+    }
 }
 
 const WINDOWS: [&str; 4] = [
