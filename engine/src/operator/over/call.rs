@@ -1,5 +1,6 @@
 //! One window function: what it is evaluated by, on which rows it depends, and where its evaluation can begin.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub enum Start {
 }
 
 /// A window function of an [`super::Over`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WindowCall {
     /// DataFusion's evaluator, over columns of the operator's input.
     pub function: Arc<dyn WindowExpr>,
@@ -44,6 +45,24 @@ pub struct WindowCall {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// Columns that are read.
     pub reads: Vec<usize>,
+}
+
+/// Equal for equal calls, which what DataFusion prints of its evaluators is not: by this equal nodes of a plan are found.
+impl fmt::Debug for WindowCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments: Vec<String> = self.function.expressions().iter().map(ToString::to_string).collect();
+        let filter = self.filter.as_ref().map(ToString::to_string);
+        f.debug_struct("WindowCall")
+            .field("function", &self.function.name())
+            .field("arguments", &arguments)
+            .field("frame", &self.function.get_window_frame().to_string())
+            .field("behind", &self.behind)
+            .field("ahead", &self.ahead)
+            .field("start", &self.start)
+            .field("filter", &filter)
+            .field("reads", &self.reads)
+            .finish()
+    }
 }
 
 impl WindowCall {

@@ -1,5 +1,6 @@
 //! OVER windows: what each function's results depend on, and where its evaluation can begin.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -113,7 +114,8 @@ impl Builder<'_> {
             None => None,
         };
         let reads = expr.column_refs().into_iter().map(|column| schema.index_of_column(column));
-        let reads = reads.collect::<Result<Vec<_>, _>>()?;
+        // Out of a set, whose order is not the same twice.
+        let reads = reads.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
         Ok(WindowCall { function: evaluator, behind, ahead, start, filter, reads })
     }
 }
