@@ -13,4 +13,5 @@ pub mod metrics;
 pub mod pipeline;
 pub mod slot;
 pub mod state;
+pub mod touched;
 pub mod watermark;

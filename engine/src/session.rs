@@ -9,12 +9,13 @@ use std::time::Duration;
 use catalog::{Clock, ObjectId, Snapshot, Version};
 use datafusion::execution::SendableRecordBatchStream;
 use storage::Warehouse;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::commit::transact;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
+use crate::runtime::touched::Touched;
 use crate::session::define::{Draft, Existing};
 use crate::sql::context::Planner;
 use crate::sql::parse::parse;
@@ -103,7 +104,7 @@ pub(crate) struct Inner {
     /// A file is being run: its paths start at its own directory, wherever that was when the tables were created.
     runs_file: AtomicBool,
     versions: watch::Receiver<Version>,
-    changed: mpsc::UnboundedSender<ObjectId>,
+    touched: Arc<Touched>,
     maintenance: maintenance::Maintenance,
     owner: String,
 }
@@ -115,7 +116,7 @@ impl Engine {
         if options.parallelism == 0 || options.parallelism > crate::hash::VNODES {
             return Err(Error::new(ErrorKind::Option, format!("parallelism must be 1 to {}", crate::hash::VNODES)));
         }
-        let (changed, tables) = mpsc::unbounded_channel();
+        let touched: Arc<Touched> = Arc::default();
         let adhoc = adhoc::QueryThreads::new(options.parallelism)?;
         let versions = maintenance::watch_versions(&warehouse).await?;
         let inner = Arc::new_cyclic(|this| Inner {
@@ -126,8 +127,8 @@ impl Engine {
             settings: Mutex::default(),
             runs_file: AtomicBool::new(false),
             versions,
-            changed,
-            maintenance: maintenance::Maintenance::start(warehouse.clone(), tables),
+            maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
+            touched,
             owner: owner::of_this_process(options.clock.as_ref()),
             warehouse,
             options,
@@ -164,6 +165,9 @@ impl Engine {
         self.inner.commit(&draft).await?;
         let finished =
             |id: &ObjectId| draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished);
+        // A run that was killed between the end of its jobs and its last tiering left their tables hot: this one tiers them.
+        let ended = draft.jobs.iter().filter(|id| finished(id)).filter_map(|id| draft.snapshot.jobs.get(id));
+        ended.flat_map(|job| &job.targets).for_each(|target| self.inner.touched.add(*target));
         let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
         self.inner.start_jobs(&jobs).await
     }

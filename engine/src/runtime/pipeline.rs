@@ -22,6 +22,7 @@ use crate::runtime::instance::Instance;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::slot::{self, Assignment, FromSlot, SlotCheckpoint, SlotParts, Start, ToSlot};
 use crate::runtime::state;
+use crate::runtime::touched::Touched;
 use crate::source::Split;
 
 /// Epochs that may be open at once.
@@ -46,7 +47,7 @@ pub struct Setup {
     /// The newest version, as it grows.
     pub versions: watch::Receiver<Version>,
     /// Told of every table that a commit changed.
-    pub changed: mpsc::UnboundedSender<ObjectId>,
+    pub touched: Arc<Touched>,
 }
 
 /// Where a pipeline is in its life.
@@ -163,7 +164,7 @@ struct Driver {
     helpers: JoinSet<Result<()>>,
     metrics: Arc<Metrics>,
     phase: watch::Sender<Phase>,
-    changed: mpsc::UnboundedSender<ObjectId>,
+    touched: Arc<Touched>,
     wake_at: Option<i64>,
     /// Epochs that read rows and are not committed yet, with their times.
     uncommitted: BTreeMap<u64, i64>,
@@ -185,7 +186,7 @@ impl Driver {
         events: mpsc::UnboundedSender<Event>,
         phase: watch::Sender<Phase>,
     ) -> Result<Self> {
-        let Setup { warehouse, flow, leases, snapshot, parallelism, commit_interval, versions, changed } = setup;
+        let Setup { warehouse, flow, leases, snapshot, parallelism, commit_interval, versions, touched } = setup;
         let flow = Arc::new(flow);
         let payloads = payloads(&flow)?;
         let infos = infos(&flow)?;
@@ -234,7 +235,7 @@ impl Driver {
             helpers: JoinSet::new(),
             metrics,
             phase,
-            changed,
+            touched,
             wake_at: None,
             uncommitted: BTreeMap::new(),
             times: BTreeMap::new(),
@@ -449,7 +450,7 @@ impl Driver {
         self.committer = Some(committer);
         let (_, tables) = result?;
         for table in tables {
-            let _ = self.changed.send(table);
+            self.touched.add(table);
         }
         self.uncommitted = self.uncommitted.split_off(&(epoch.number + 1));
         self.times = self.times.split_off(&(epoch.number + 1));

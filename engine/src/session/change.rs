@@ -124,7 +124,7 @@ impl Inner {
             transact(&self.warehouse, requires, actions).await?;
         }
         for table in changed {
-            let _ = self.changed.send(table);
+            self.touched.add(table);
         }
         Ok(())
     }

@@ -169,7 +169,7 @@ impl Inner {
             parallelism: self.options.parallelism,
             commit_interval,
             versions: self.versions.clone(),
-            changed: self.changed.clone(),
+            touched: self.touched.clone(),
         })
         .await
     }

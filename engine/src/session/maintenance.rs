@@ -1,6 +1,6 @@
 //! Background work of an engine: follows the catalog's version, tiers tables that grew, forgets and sweeps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use catalog::{ObjectId, Version};
 use storage::Warehouse;
 use storage::sweep::sweep;
 use storage::tiering::{RetentionPolicy, TieringPolicy, retain, tier};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::Result;
 use crate::runtime::checkpoint::{Payload, TablePosition};
+use crate::runtime::touched::Touched;
 
 /// How often the catalog is asked for its version. One indexed read; it bounds the latency of changes by other processes.
 const POLL: Duration = Duration::from_millis(20);
@@ -53,17 +54,15 @@ pub async fn watch_versions(warehouse: &Arc<Warehouse>) -> Result<watch::Receive
 pub struct Maintenance {
     warehouse: Arc<Warehouse>,
     policy: TieringPolicy,
-    /// Tables that changed and may hold hot segments.
-    touched: Arc<Mutex<BTreeSet<ObjectId>>>,
+    touched: Arc<Touched>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Maintenance {
-    /// Starts the task; `tables` tells it which tables changed.
-    pub fn start(warehouse: Arc<Warehouse>, tables: mpsc::UnboundedReceiver<ObjectId>) -> Self {
-        let touched: Arc<Mutex<BTreeSet<ObjectId>>> = Arc::default();
+    /// Starts the task; `touched` tells it which tables changed.
+    pub fn start(warehouse: Arc<Warehouse>, touched: Arc<Touched>) -> Self {
         let policy = TieringPolicy::default();
-        let task = tokio::spawn(work(warehouse.clone(), policy.clone(), tables, touched.clone()));
+        let task = tokio::spawn(work(warehouse.clone(), policy.clone(), touched.clone()));
         Self { warehouse, policy, touched, task: Mutex::new(Some(task)) }
     }
 
@@ -74,7 +73,7 @@ impl Maintenance {
             task.abort();
             let _ = task.await;
         }
-        let mut touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut touched = self.touched.all();
         touched.extend(targets);
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
         for table in touched.into_iter().filter(|table| snapshot.tables.contains_key(table)) {
@@ -84,12 +83,7 @@ impl Maintenance {
     }
 }
 
-async fn work(
-    warehouse: Arc<Warehouse>,
-    policy: TieringPolicy,
-    mut tables: mpsc::UnboundedReceiver<ObjectId>,
-    touched: Arc<Mutex<BTreeSet<ObjectId>>>,
-) {
+async fn work(warehouse: Arc<Warehouse>, policy: TieringPolicy, touched: Arc<Touched>) {
     let mut retain_timer = tokio::time::interval(RETAIN_INTERVAL);
     let mut sweep_timer = tokio::time::interval(SWEEP_INTERVAL);
     // The first tick of an interval is immediate: a short visit should not start with a sweep.
@@ -97,16 +91,9 @@ async fn work(
     sweep_timer.tick().await;
     loop {
         tokio::select! {
-            table = tables.recv() => {
-                let Some(table) = table else { return };
-                let mut changed = BTreeSet::from([table]);
-                touched.lock().unwrap_or_else(PoisonError::into_inner).insert(table);
+            () = touched.changed() => {
                 tokio::time::sleep(TIERING_PAUSE).await;
-                while let Ok(table) = tables.try_recv() {
-                    changed.insert(table);
-                }
-                touched.lock().unwrap_or_else(PoisonError::into_inner).extend(&changed);
-                for table in changed {
+                for table in touched.take() {
                     if let Err(error) = tier_until_done(&warehouse, table, &policy).await {
                         tracing::warn!(%table, %error, "tiering failed; it is tried again after the next change");
                     }
