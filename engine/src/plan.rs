@@ -25,6 +25,7 @@ pub mod clock;
 pub mod explain;
 pub mod guard;
 pub mod logical;
+pub mod physical;
 pub mod stable;
 pub mod ties;
 pub mod watermark;

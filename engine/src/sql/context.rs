@@ -28,10 +28,10 @@ use storage::types::storable_schema;
 
 use crate::connector::{self, ConnectorTable};
 use crate::error::{Error, Position, Result};
-use crate::plan::IncrementalPlan;
 use crate::plan::build::build;
 use crate::plan::stable::stable;
 use crate::plan::ties::break_ties;
+use crate::plan::{IncrementalPlan, physical};
 use crate::source::batch::{Positions, SourceTable};
 use crate::sql::exact::ExactExpressions;
 use crate::sql::statement::Statement;
@@ -171,6 +171,7 @@ impl Planner {
             .with_execution_props(props)
             .with_default_features()
             .with_query_planner(Arc::new(crate::plan::batch::Planner))
+            .with_physical_optimizer_rules(physical::rules())
             .with_type_planner(Arc::new(QueryTypes))
             .with_analyzer_rule(Arc::new(exact))
             .with_analyzer_rule(Arc::new(ExactExpressions));

@@ -16,8 +16,7 @@ const JOINS: &[(usize, Join)] = &[
     (40, Join::On("JOIN")),
     (25, Join::On("LEFT JOIN")),
     (10, Join::On("RIGHT JOIN")),
-    // FULL JOIN is left out until batch is right: DataFusion 53 takes a column of one of its sides for constant, and lets rows
-    // pass conditions that are NULL (`FULL JOIN ... ORDER BY ... LIMIT`). Views are right there.
+    (10, Join::On("FULL JOIN")),
     (5, Join::Inequality("JOIN")),
     (3, Join::Inequality("LEFT JOIN")),
     (4, Join::Cross),
