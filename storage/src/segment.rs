@@ -18,7 +18,7 @@ use catalog::{NewSegment, Object};
 use crate::change::{Changes, WEIGHT_COLUMN, Weights, weighted_schema};
 use crate::error::{Error, Result};
 use crate::types;
-use crate::warehouse::Warehouse;
+use crate::warehouse::{Output, Warehouse};
 
 const DATA_BYTES: &str = "frazil.data_bytes";
 const CRC: &str = "frazil.crc32";
@@ -35,16 +35,13 @@ pub async fn write_segment(
     compress: bool,
 ) -> Result<NewSegment> {
     let schema = types::arrow_schema(object)?;
-    let bytes = encode(&schema, changes, compress).map_err(|error| error.with("table", &object.name))?;
     let path = format!("{}/changelog/{}.arrow", Warehouse::table_directory(object), warehouse.clock().uuid());
-    let segment = NewSegment {
-        path: path.clone(),
-        rows: changes.iter().map(|part| part.len() as u64).sum(),
-        bytes: bytes.len() as u64,
-        insert_only: changes.iter().all(Changes::is_insert_only),
-    };
-    warehouse.put(&path, bytes).await?;
-    Ok(segment)
+    let rows = changes.iter().map(|part| part.len() as u64).sum();
+    let insert_only = changes.iter().all(Changes::is_insert_only);
+    let changes = changes.to_vec();
+    let written = warehouse.write(&path, move |output| encode(output, &schema, &changes, compress)).await;
+    let bytes = written.map_err(|error| error.with("table", &object.name))?;
+    Ok(NewSegment { path, rows, bytes, insert_only })
 }
 
 /// All changes of a segment, in the order in which they were written. Read once and kept in memory while there is room.
@@ -67,8 +64,8 @@ pub async fn read_segment_columns(warehouse: &Warehouse, path: &str, columns: &[
     decode(path, warehouse.get(path).await?, Some(columns))
 }
 
-/// The bytes of a segment file.
-fn encode(schema: &SchemaRef, changes: &[Changes], compress: bool) -> Result<Bytes> {
+/// Writes the bytes of a segment file; gives their number.
+fn encode(output: &mut Output<'_>, schema: &SchemaRef, changes: &[Changes], compress: bool) -> Result<u64> {
     let parts = changes.iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
     let ones = parts.iter().all(|part| match part.weights() {
         Weights::Ones => true,
@@ -77,18 +74,17 @@ fn encode(schema: &SchemaRef, changes: &[Changes], compress: bool) -> Result<Byt
     let file_schema = if ones { schema.clone() } else { weighted_schema(schema) };
     let compression = compress.then_some(CompressionType::LZ4_FRAME);
     let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?.try_with_compression(compression)?;
-    let mut writer = FileWriter::try_new_with_options(Vec::new(), &file_schema, options)?;
+    let mut writer = FileWriter::try_new_with_options(output, &file_schema, options)?;
     for part in parts {
         let rows = compact(&types::conform(part.rows(), schema)?)?;
         let batch = if ones { rows } else { part.with_rows(rows).to_weighted_batch()? };
         writer.write(&batch)?;
     }
-    let data = writer.get_ref();
-    let (length, crc) = (data.len(), crc32fast::hash(data));
+    let (length, crc) = (writer.get_ref().bytes(), writer.get_ref().crc32());
     writer.write_metadata(DATA_BYTES, length.to_string());
     writer.write_metadata(CRC, format!("{crc:08x}"));
     writer.finish()?;
-    Ok(writer.into_inner()?.into())
+    Ok(writer.into_inner()?.bytes())
 }
 
 fn decode(path: &str, bytes: Bytes, columns: Option<&[usize]>) -> Result<Vec<Changes>> {
@@ -193,6 +189,12 @@ mod tests {
         table(1, "t", &[("k", DataType::Int64, false), ("s", DataType::Utf8View, true)], &["k"])
     }
 
+    fn encoded(changes: &[Changes]) -> Result<Bytes> {
+        let mut bytes = Vec::new();
+        encode(&mut Output::new(&mut bytes), &schema(), changes, false)?;
+        Ok(bytes.into())
+    }
+
     #[tokio::test]
     async fn changes_come_back() {
         let warehouse = memory_warehouse().await;
@@ -217,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn every_changed_or_missing_byte_is_noticed() {
         let warehouse = memory_warehouse().await;
-        let bytes = encode(&schema(), &[Changes::weighted(rows(vec![1, 2]), vec![1, -1])], false).unwrap();
+        let bytes = encoded(&[Changes::weighted(rows(vec![1, 2]), vec![1, -1])]).unwrap();
         decode("good", bytes.clone(), None).unwrap();
         for at in (0..bytes.len()).step_by(7) {
             let mut damaged = bytes.to_vec();
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn filtered_strings_do_not_drag_their_buffers_along() {
         let large = rows((0..10_000).collect());
-        let few = encode(&schema(), &[Changes::inserts(large.slice(5, 2))], false).unwrap();
+        let few = encoded(&[Changes::inserts(large.slice(5, 2))]).unwrap();
         assert!(few.len() < 4_000, "{} bytes", few.len());
         assert_eq!(decode("x", few, None).unwrap()[0].rows(), &large.slice(5, 2));
     }
@@ -253,7 +255,7 @@ mod tests {
             vec![Arc::new(Int64Array::from(vec![None::<i64>])), Arc::new(StringViewArray::from(vec!["x"]))],
         )
         .unwrap();
-        let error = encode(&schema(), &[Changes::inserts(batch)], false).unwrap_err();
+        let error = encoded(&[Changes::inserts(batch)]).unwrap_err();
         assert!(error.to_string().contains("column: k"), "{error}");
     }
 }

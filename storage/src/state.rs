@@ -66,10 +66,9 @@ pub struct StateFile {
 pub async fn write_state(warehouse: &Warehouse, job: ObjectId, sections: Vec<StateSection>) -> Result<StateFile> {
     let path = format!("_state/{job}/{}.state", warehouse.clock().uuid());
     let rows = sections.iter().map(|section| section.batch.num_rows() as u64).sum();
-    let bytes = format::encode(&sections).map_err(|error| error.with("job", job))?;
-    let file = StateFile { path, rows, bytes: bytes.len() as u64 };
-    warehouse.put(&file.path, bytes).await?;
-    Ok(file)
+    let written = warehouse.write(&path, move |output| format::encode(output, &sections)).await;
+    let bytes = written.map_err(|error| error.with("job", job))?;
+    Ok(StateFile { path, rows, bytes })
 }
 
 /// Reads state. `vnodes`: only rows of these; sections without any are not read at all.

@@ -1,13 +1,15 @@
 //! The warehouse: one object store under one root, one catalog, one clock, and the caches of what was read from them.
 //!
-//! Everything that the program writes goes through [`Warehouse::put`], which is durable when it returns. Files are
+//! Everything that the program writes goes through [`Warehouse::put`] or [`Warehouse::write`], durable when they return. Files are
 //! immutable: a path is written once. Paths are relative to the root; only Iceberg metadata and the catalog's
 //! `metadata_location` hold absolute locations, because other programs read those.
 
 mod cache;
 mod local;
 mod location;
+mod output;
 
+use std::io::Write;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use self::cache::Cache;
 pub use self::location::Location;
+pub use self::output::Output;
 
 /// Bytes of segments kept in memory.
 const SEGMENT_CACHE_BYTES: u64 = 256 << 20;
@@ -208,13 +211,13 @@ impl Warehouse {
 
     /// Writes a file. Durable when it returns: the file and the directories that name it survive power loss.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
-        match &self.directory {
-            Some(directory) => local::put(directory, path, bytes, self.clock.uuid()).await,
-            None => {
-                let write = async { self.store.put(&parse(path)?, PutPayload::from_bytes(bytes)).await };
-                write.await.map(|_| ()).map_err(|error| Error::store(error, "write the file", path))
-            }
+        if self.directory.is_some() {
+            let target = path.to_string();
+            let failed = move |error| Error::io(error, "write the file", target);
+            return self.write(path, move |output| output.write_all(&bytes).map_err(failed)).await;
         }
+        let write = async { self.store.put(&parse(path)?, PutPayload::from_bytes(bytes)).await };
+        write.await.map(|_| ()).map_err(|error| Error::store(error, "write the file", path))
     }
 
     /// Writes several files side by side. Durable when it returns; after an error any of them may exist.

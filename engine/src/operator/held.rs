@@ -155,13 +155,13 @@ impl HeldRows {
     pub(super) fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
         let mut deltas: Vec<_> = self.ledger.deletions(0, &self.state_schema)?.into_iter().collect();
         let slots = self.ledger.take_changed();
-        if !slots.is_empty() {
-            let mut arrays = self.gather(&slots)?;
+        deltas.extend(self.ledger.changes(0, &self.state_schema, &slots, |slots| {
+            let mut arrays = self.gather(slots)?;
             let held = || slots.iter().map(|slot| self.held[*slot as usize]);
             arrays.push(Arc::new(Int64Array::from_iter_values(held().map(|held| held.weight))));
             arrays.push(Arc::new(Int64Array::from_iter_values(held().map(|held| held.shown))));
-            deltas.push(self.ledger.changes(0, &self.state_schema, &slots, arrays)?);
-        }
+            Ok(arrays)
+        })?);
         Ok(deltas)
     }
 

@@ -12,6 +12,9 @@ use hashbrown::HashMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{StateDelta, columns};
 
+/// Rows of one delta: few enough that what is made of them on the way to the disk stays in memory that is used again.
+const ROWS_PER_DELTA: usize = 16 * 1024;
+
 const FREE: Entry = Entry { id: u64::MAX, vnode: 0, dirty: false };
 
 #[derive(Debug, Clone, Copy)]
@@ -106,14 +109,19 @@ impl Ledger {
         slots
     }
 
-    /// The delta of rows that are there: `columns` follow the row number.
+    /// The deltas of rows that are there. `gather` gives the columns that follow the row number.
     pub(super) fn changes(
         &self,
         table: usize,
         schema: &SchemaRef,
         slots: &[u32],
-        columns: Vec<ArrayRef>,
-    ) -> Result<StateDelta> {
+        gather: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>,
+    ) -> Result<Vec<StateDelta>> {
+        let delta = |slots| self.delta(table, schema, slots, gather(slots)?);
+        slots.chunks(ROWS_PER_DELTA).map(delta).collect()
+    }
+
+    fn delta(&self, table: usize, schema: &SchemaRef, slots: &[u32], columns: Vec<ArrayRef>) -> Result<StateDelta> {
         let entries = || slots.iter().map(|slot| &self.entries[*slot as usize]);
         let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(entries().map(|entry| entry.id)));
         let arrays = std::iter::once(ids).chain(columns).zip(schema.fields());

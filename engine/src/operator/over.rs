@@ -282,11 +282,10 @@ impl Operator for Over {
     fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
         let mut deltas = self.ledger.deletions(0, &self.state_schema)?.into_iter().collect::<Vec<_>>();
         let slots = self.ledger.take_changed();
-        if !slots.is_empty() {
+        deltas.extend(self.ledger.changes(0, &self.state_schema, &slots, |slots| {
             let results = slots.iter().map(|slot| self.result_of[*slot as usize]).collect::<Vec<_>>();
-            let arrays = self.rows.gather(&slots)?.into_iter().chain(self.results.gather(&results)?).collect();
-            deltas.push(self.ledger.changes(0, &self.state_schema, &slots, arrays)?);
-        }
+            Ok(self.rows.gather(slots)?.into_iter().chain(self.results.gather(&results)?).collect())
+        })?);
         Ok(deltas)
     }
 

@@ -324,12 +324,12 @@ impl Operator for TopN {
     fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
         let mut deltas = self.ledger.deletions(0, &self.state_schema)?.into_iter().collect::<Vec<_>>();
         let slots = self.ledger.take_changed();
-        if !slots.is_empty() {
-            let mut arrays = self.rows.keys().gather(&slots)?;
+        deltas.extend(self.ledger.changes(0, &self.state_schema, &slots, |slots| {
+            let mut arrays = self.rows.keys().gather(slots)?;
             let weights = slots.iter().map(|slot| self.records[*slot as usize].weight);
             arrays.push(Arc::new(Int64Array::from_iter_values(weights)));
-            deltas.push(self.ledger.changes(0, &self.state_schema, &slots, arrays)?);
-        }
+            Ok(arrays)
+        })?);
         Ok(deltas)
     }
 

@@ -16,21 +16,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, StateDelta};
 use crate::plan::Route;
 use crate::runtime::coordinator::Input;
-use crate::runtime::dataflow::{Dataflow, NodeId, Role, TimedInput};
+use crate::runtime::dataflow::{Dataflow, NodeId, Role};
 use crate::runtime::exchange::Exchange;
 use crate::runtime::instance::Instance;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::watermark::Seen;
-use crate::source::{Read, Source, Split, SplitPosition, SplitReader};
+use crate::source::{Split, SplitPosition};
 use crate::watermark::Bound;
-use time::{Sifted, SlotTime, SplitTime};
+use reading::{Reader, Turns};
+use time::{Sifted, SlotTime};
 
+mod reading;
 mod time;
-
-/// Rows that a slot's sources may read for one epoch: few enough to stay in cache and to close in milliseconds.
-const ROWS_PER_EPOCH: usize = 64 * 1024;
-/// Rows asked of a reader at a time.
-const ROWS_PER_READ: usize = 8 * 1024;
 
 /// A split that a slot is to read.
 #[derive(Debug, Clone)]
@@ -157,17 +154,6 @@ pub struct SlotParts {
     pub restored: Vec<(NodeId, StateDelta)>,
 }
 
-struct Reader {
-    node: NodeId,
-    split: Split,
-    position: SplitPosition,
-    /// `None` once the split is read to its end.
-    open: Option<Box<dyn SplitReader>>,
-    skipped: u64,
-    idle_until: i64,
-    progress: SplitTime,
-}
-
 /// A node's instance and how far it is.
 struct NodeState {
     instance: Instance,
@@ -200,7 +186,7 @@ struct Slot {
     exchange: Exchange,
     nodes: Vec<NodeState>,
     readers: Vec<Reader>,
-    next_reader: usize,
+    turns: Turns,
     inbox: Receiver<ToSlot>,
     reports: tokio::sync::mpsc::UnboundedSender<FromSlot>,
     clock: Arc<dyn Clock>,
@@ -271,7 +257,7 @@ impl Slot {
             exchange: Exchange::new(index, peers),
             nodes,
             readers: Vec::new(),
-            next_reader: 0,
+            turns: Turns::default(),
             inbox,
             reports,
             clock,
@@ -345,164 +331,8 @@ impl Slot {
         self.metrics.late.fetch_add(late.as_ref().map_or(0, Changes::len) as u64, Ordering::Relaxed);
     }
 
-    fn open_reader(&mut self, assignment: Assignment) -> Result<(), Failure> {
-        let Assignment { node, split, from } = assignment;
-        let flow = self.flow.clone();
-        let Role::Source { source, projection, .. } = &flow.nodes[node].role else { return Ok(()) };
-        let open = match from.ended {
-            true => None,
-            false => Some(self.blame(node, source.open(&split, from, projection))?),
-        };
-        let progress = SplitTime::default();
-        self.readers.push(Reader { node, split, position: from, open, skipped: 0, idle_until: i64::MIN, progress });
-        Ok(())
-    }
-
     fn blame<T>(&self, node: NodeId, result: Result<T>) -> Result<T, Failure> {
         result.map_err(|error| Failure { job: self.flow.nodes[node].job, error })
-    }
-
-    /// Reads one batch for the oldest epoch that still reads, or ends its reading.
-    fn read_step(&mut self) -> Result<(), Failure> {
-        let Some(start) = self.starts.front_mut() else { return Ok(()) };
-        let epoch = start.epoch.number;
-        if self.budget.is_none() {
-            self.budget = Some(ROWS_PER_EPOCH);
-            for assignment in std::mem::take(&mut start.splits) {
-                self.open_reader(assignment)?;
-            }
-        }
-        let budget = self.budget.unwrap_or(0);
-        let now = self.clock.now_ms();
-        let readers = self.readers.len();
-        let ready = (0..readers)
-            .map(|i| (self.next_reader + i) % readers)
-            .find(|i| self.readers[*i].open.is_some() && self.readers[*i].idle_until <= now);
-        match ready {
-            Some(reader) if budget > 0 => {
-                self.next_reader = reader + 1;
-                self.read(reader, epoch, budget.min(ROWS_PER_READ))
-            }
-            _ => {
-                self.end_reading(epoch);
-                Ok(())
-            }
-        }
-    }
-
-    fn read(&mut self, index: usize, epoch: u64, rows: usize) -> Result<(), Failure> {
-        let node = self.readers[index].node;
-        let Some(open) = self.readers[index].open.as_mut() else { return Ok(()) };
-        let read = open.read(rows);
-        let (position, skipped) = (open.position(), open.skipped());
-        let read = self.blame(node, read)?;
-        let reader = &mut self.readers[index];
-        reader.position = position;
-        self.metrics.skipped.fetch_add(skipped - reader.skipped, Ordering::Relaxed);
-        reader.skipped = skipped;
-        match read {
-            Read::Rows(batch) => {
-                let rows = batch.num_rows();
-                self.budget = self.budget.map(|budget| budget.saturating_sub(rows.max(1)));
-                self.metrics.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
-                self.take_rows(index, epoch, Changes::inserts(batch))?;
-            }
-            Read::Idle(time) => {
-                let now = self.clock.now_ms();
-                reader.idle_until = now + (time.as_millis() as i64).max(1);
-                reader.progress.idle_since.get_or_insert(now);
-            }
-            Read::End => {
-                reader.position.ended = true;
-                reader.open = None;
-                reader.progress.idle_since = Some(self.clock.now_ms());
-            }
-        }
-        Ok(())
-    }
-
-    /// Rows of a reader on their way; those that are late go their own.
-    fn take_rows(&mut self, reader: usize, epoch: u64, rows: Changes) -> Result<(), Failure> {
-        let reader = &mut self.readers[reader];
-        let node = reader.node;
-        let Some(open) = self.open.get_mut(&epoch) else { return Ok(()) };
-        open.rows_in += rows.len() as u64;
-        let sifted = self.time.sift(&self.flow, node, rows, &open.watermarks);
-        let sifted = sifted.map_err(|error| Failure { job: self.flow.nodes[node].job, error })?;
-        reader.progress.idle_since = None;
-        reader.progress.latest = reader.progress.latest.max(sifted.latest);
-        self.count_late(&sifted.late);
-        let late = self.time.input_of(node).and_then(|input| self.flow.timed[input].late).zip(sifted.late);
-        for (node, changes) in late.into_iter().chain([(node, sifted.changes)]) {
-            self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Data(changes) });
-        }
-        Ok(())
-    }
-
-    /// All that the epoch takes is read: send its barriers from the leaves.
-    fn end_reading(&mut self, epoch: u64) {
-        let input = self.input();
-        let positions: Vec<_> = self.readers.iter().map(|r| (r.node, r.split.id.clone(), r.position)).collect();
-        let skipped: Vec<_> = self.readers.iter().map(|r| (r.node, r.skipped)).collect();
-        let seen = self.seen(epoch);
-        if let Some(open) = self.open.get_mut(&epoch) {
-            open.input = input;
-            open.seen = seen;
-            if let Some(checkpoint) = &mut open.checkpoint {
-                checkpoint.positions = positions;
-                checkpoint.skipped = skipped;
-                checkpoint.late = self.time.late();
-            }
-        }
-        self.starts.pop_front();
-        self.budget = None;
-        for (node, flow) in self.flow.nodes.iter().enumerate() {
-            if flow.is_leaf() {
-                self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Barrier });
-            }
-        }
-    }
-
-    /// What the slot has seen of the timed inputs when the reading of an epoch ends.
-    fn seen(&mut self, epoch: u64) -> Vec<Seen> {
-        let now = self.clock.now_ms();
-        let staged = self.open.get(&epoch).map(|open| open.staged.clone()).unwrap_or_default();
-        self.time.staged(&staged);
-        let of = |(input, timed): (usize, &TimedInput)| {
-            let Role::Source { source, .. } = &self.flow.nodes[timed.node].role else { return self.time.table(input) };
-            let readers = self.readers.iter().filter(|reader| reader.node == timed.node);
-            let splits = readers.map(|reader| (reader.open.is_some(), reader.progress));
-            time::of_splits(splits, source.bounded(), timed.idle_timeout, now)
-        };
-        self.flow.timed.iter().enumerate().map(of).collect()
-    }
-
-    /// When the next input will count as idle of which nothing is being read.
-    fn idle_moment(&self) -> Option<i64> {
-        let now = self.clock.now_ms();
-        let of = |timed: &TimedInput| {
-            let readers = self.readers.iter().filter(|reader| reader.node == timed.node);
-            time::idle_at(readers.map(|reader| (reader.open.is_some(), reader.progress)), timed.idle_timeout)
-        };
-        self.flow.timed.iter().filter_map(of).filter(|at| *at > now).min()
-    }
-
-    /// Whether this slot's sources have more to read.
-    fn input(&self) -> Input {
-        let now = self.clock.now_ms();
-        let open = || self.readers.iter().filter(|r| r.open.is_some());
-        if open().any(|r| r.idle_until <= now) {
-            return Input::More;
-        }
-        if let Some(until) = open().map(|r| r.idle_until).min() {
-            return Input::IdleUntil(until);
-        }
-        let bounded = |source: &Arc<dyn Source>| source.bounded();
-        let ended = self.flow.nodes.iter().all(|node| match &node.role {
-            Role::Source { source, .. } => bounded(source),
-            _ => true,
-        });
-        if ended { Input::Ended } else { Input::Idle }
     }
 
     /// Works until nothing is left to do in this slot.

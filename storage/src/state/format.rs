@@ -1,17 +1,19 @@
 //! The bytes of a state file; see the description in [`super`].
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, UInt8Type};
+use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{DELETED_COLUMN, StateSection, VNODE_COLUMN};
 use crate::error::{Error, Result};
 use crate::segment::compact;
+use crate::warehouse::Output;
 
 const MAGIC: &[u8; 8] = b"FRZSTAT1";
 /// Length of the index, its checksum, and the magic.
@@ -35,17 +37,17 @@ struct Index {
     sections: Vec<Entry>,
 }
 
-/// The bytes of a file.
-pub fn encode(sections: &[StateSection]) -> Result<Bytes> {
-    let mut bytes = MAGIC.to_vec();
+/// Writes the bytes of a file; gives their number.
+pub fn encode(output: &mut Output<'_>, sections: &[StateSection]) -> Result<u64> {
+    let failed = |error| Error::io(error, "write", "a state file");
+    output.write_all(MAGIC).map_err(failed)?;
     let mut entries = Vec::new();
     for section in sections.iter().filter(|section| section.batch.num_rows() > 0) {
         let (first_vnode, last_vnode) = vnodes(section)?;
-        let offset = bytes.len();
+        let offset = output.bytes();
         let batch = compact(&section.batch)?;
-        // Growing step by step would copy a large state, and touch fresh memory, several times over.
-        bytes.reserve(batch.get_array_memory_size());
-        let mut writer = StreamWriter::try_new(&mut bytes, &batch.schema())?;
+        let mut part = Output::new(output);
+        let mut writer = StreamWriter::try_new_with_options(&mut part, &batch.schema(), options(&batch)?)?;
         writer.write(&batch)?;
         writer.finish()?;
         drop(writer);
@@ -53,9 +55,9 @@ pub fn encode(sections: &[StateSection]) -> Result<Bytes> {
             operator: section.operator,
             table: section.table,
             rows: batch.num_rows() as u64,
-            offset: offset as u64,
-            bytes: (bytes.len() - offset) as u64,
-            crc32: crc32fast::hash(&bytes[offset..]),
+            offset,
+            bytes: part.bytes(),
+            crc32: part.crc32(),
             first_vnode,
             last_vnode,
         });
@@ -63,11 +65,18 @@ pub fn encode(sections: &[StateSection]) -> Result<Bytes> {
     let index = serde_json::to_vec(&Index { sections: entries })
         .map_err(|error| Error::internal("the index of a state file").because(error))?;
     let length = u32::try_from(index.len()).map_err(|_| Error::internal("a state file has too many sections"))?;
-    bytes.extend_from_slice(&index);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&crc32fast::hash(&index).to_le_bytes());
-    bytes.extend_from_slice(MAGIC);
-    Ok(bytes.into())
+    let checksum = crc32fast::hash(&index).to_le_bytes();
+    for part in [&index, &length.to_le_bytes()[..], &checksum, MAGIC] {
+        output.write_all(part).map_err(failed)?;
+    }
+    Ok(output.bytes())
+}
+
+/// Deletions are a key and otherwise nothing but zeros: those are compressed.
+fn options(batch: &RecordBatch) -> Result<IpcWriteOptions> {
+    let deletions = batch.column(1).as_boolean().false_count() == 0;
+    let compression = deletions.then_some(CompressionType::LZ4_FRAME);
+    Ok(IpcWriteOptions::default().try_with_compression(compression)?)
 }
 
 /// Least and greatest vnode of a section; checks that its first two columns are what they must be.

@@ -5,16 +5,19 @@
 //! itself a name in its parent, so the parent is synced too.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use uuid::Uuid;
 
+use super::output::Output;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Ending of files that are being written. One that is old belongs to a process that died.
 pub const TEMPORARY: &str = ".tmp";
+
+/// Bytes that are collected before they are written.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Creates the root directory if it is missing and gives its absolute path.
 pub fn create_root(directory: &Path) -> Result<PathBuf> {
@@ -28,30 +31,26 @@ pub fn create_root(directory: &Path) -> Result<PathBuf> {
     absolute.canonicalize().map_err(|error| Error::io(error, "resolve the warehouse's path", directory.display()))
 }
 
-/// Writes `root/path` durably. `unique` names the temporary file.
-pub async fn put(root: &Path, path: &str, bytes: Bytes, unique: Uuid) -> Result<()> {
-    let target = root.join(path);
-    let write = tokio::task::spawn_blocking(move || put_blocking(&target, &bytes, unique));
-    write.await.map_err(|error| Error::internal("a write was cut off").because(error))?
-}
-
-fn put_blocking(target: &Path, bytes: &[u8], unique: Uuid) -> Result<()> {
+/// Writes a file durably, with the bytes that `produce` gives. `unique` names the temporary file. Blocks.
+pub fn write<T>(target: &Path, unique: Uuid, produce: impl FnOnce(&mut Output<'_>) -> Result<T>) -> Result<T> {
     let parent = target.parent().ok_or_else(|| Error::internal("a file without a directory"))?;
     create_directories(parent)?;
     let temporary = parent.join(format!("{unique}{TEMPORARY}"));
-    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, target));
-    if let Err(error) = written {
+    let failed = |error| Error::io(error, "write the file", target.display());
+    let written = File::create_new(&temporary).map_err(failed).and_then(|file| {
+        let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let result = produce(&mut Output::new(&mut file))?;
+        file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
+        fs::rename(&temporary, target).map_err(failed)?;
+        Ok(result)
+    });
+    if written.is_err() {
         // Best effort: the sweep removes what stays.
         let _ = fs::remove_file(&temporary);
-        return Err(Error::io(error, "write the file", target.display()));
     }
-    sync_directory(parent)
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let result = written?;
+    sync_directory(parent)?;
+    Ok(result)
 }
 
 fn create_directories(directory: &Path) -> Result<()> {

@@ -164,13 +164,12 @@ impl Side {
     pub(super) fn checkpoint(&mut self, table: usize, deltas: &mut Vec<StateDelta>) -> Result<()> {
         deltas.extend(self.ledger.deletions(table, &self.state_schema)?);
         let slots = self.ledger.take_changed();
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let mut arrays = self.rows.keys().gather(&slots)?;
-        let weights = slots.iter().map(|slot| self.slots[*slot as usize].weight);
-        arrays.push(Arc::new(Int64Array::from_iter_values(weights)));
-        deltas.push(self.ledger.changes(table, &self.state_schema, &slots, arrays)?);
+        deltas.extend(self.ledger.changes(table, &self.state_schema, &slots, |slots| {
+            let mut arrays = self.rows.keys().gather(slots)?;
+            let weights = slots.iter().map(|slot| self.slots[*slot as usize].weight);
+            arrays.push(Arc::new(Int64Array::from_iter_values(weights)));
+            Ok(arrays)
+        })?);
         Ok(())
     }
 

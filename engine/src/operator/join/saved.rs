@@ -20,19 +20,18 @@ impl Side {
     pub(super) fn checkpoint(&mut self, table: usize, keys: &KeyIndex, deltas: &mut Vec<StateDelta>) -> Result<()> {
         deltas.extend(self.ledger.deletions(table, &self.state_schema)?);
         let slots = self.ledger.take_changed();
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let mut arrays = keys.keys().gather(&self.keys_of(&slots))?;
-        for column in 0..self.rest_columns {
-            arrays.push(self.gather(column, &slots)?);
-        }
-        let records = || slots.iter().map(|slot| self.slot(*slot));
-        arrays.push(Arc::new(Int64Array::from_iter_values(records().map(|record| record.weight))));
-        if self.counts {
-            arrays.push(Arc::new(Int64Array::from_iter_values(records().map(|record| i64::from(record.partners)))));
-        }
-        deltas.push(self.ledger.changes(table, &self.state_schema, &slots, arrays)?);
+        deltas.extend(self.ledger.changes(table, &self.state_schema, &slots, |slots| {
+            let mut arrays = keys.keys().gather(&self.keys_of(slots))?;
+            for column in 0..self.rest_columns {
+                arrays.push(self.gather(column, slots)?);
+            }
+            let records = || slots.iter().map(|slot| self.slot(*slot));
+            arrays.push(Arc::new(Int64Array::from_iter_values(records().map(|record| record.weight))));
+            if self.counts {
+                arrays.push(Arc::new(Int64Array::from_iter_values(records().map(|record| i64::from(record.partners)))));
+            }
+            Ok(arrays)
+        })?);
         Ok(())
     }
 

@@ -68,6 +68,11 @@ impl SlotTime {
         self.inputs[node]
     }
 
+    /// Whether the rows of a source or feed have event times.
+    pub(super) fn has_column(&self, flow: &Dataflow, node: NodeId) -> bool {
+        self.inputs[node].is_some_and(|input| flow.timed[input].column.is_some())
+    }
+
     /// Late rows since the start of the slot.
     pub(super) fn late(&self) -> Vec<(NodeId, u64)> {
         self.late.clone()
