@@ -151,7 +151,8 @@ impl Builder<'_> {
                 let rows = if empty.produce_one_row { vec![vec![]] } else { vec![] };
                 self.values(&rows, internal_schema(empty.schema.as_arrow()))
             }
-            LogicalPlan::RecursiveQuery(_) => Err(unsupported("WITH RECURSIVE")),
+            LogicalPlan::RecursiveQuery(_) => Err(unsupported("WITH RECURSIVE")
+                .hint("its result can depend on itself without bound: write as many joins as there are levels, or ask it as an ad-hoc query")),
             // `plan::ties` has made a row number of it.
             LogicalPlan::Distinct(_) => Err(Error::internal("DISTINCT ON in an optimised plan")),
             other => Err(unsupported(&other.display().to_string())),

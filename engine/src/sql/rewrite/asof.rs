@@ -130,8 +130,9 @@ impl Rewrite<'_> {
             return Err(time_travel().at(place));
         };
         if is_processing_time(&time) {
-            return Err(Error::sql("FOR SYSTEM_TIME AS OF PROCTIME() is not supported yet")
-                .hint("a plain join follows later changes of the table; a table with WATERMARK can be joined as of an event time")
+            let what = "a join FOR SYSTEM_TIME AS OF PROCTIME() is not kept: its result would depend on when each row was read, and could not be computed again";
+            return Err(Error::sql(what)
+                .hint("write a plain join, which follows later changes of the table, or give the table a WATERMARK and join as of an event time")
                 .at(place));
         }
         let table = name.0.last().and_then(|part| part.as_ident()).cloned();
