@@ -1,4 +1,7 @@
 //! Forgets rows that match nothing which is still to come: the other side's watermark has passed all that they could match.
+//!
+//! A row that can still be retracted must be known if rows of the other side count their partners: whether the last one went
+//! cannot be told from the retraction alone. Such rows stay until the watermark of their own side has passed them too.
 
 use super::interval::{Interval, intervals};
 use super::output::{Layout, Source};
@@ -21,7 +24,12 @@ pub(super) struct JoinExpiry {
 struct SideExpiry {
     /// Which of the intervals.
     interval: Option<usize>,
-    watermark: Option<i64>,
+    /// Rows before this match nothing that is still to come.
+    unmatched: Option<i64>,
+    /// Rows that can be retracted must be known.
+    known_until_final: bool,
+    /// The side's own watermarks.
+    own: Vec<Bound>,
     rows: Expiry,
 }
 
@@ -33,24 +41,28 @@ impl JoinExpiry {
             Some((interval, sources))
         };
         let intervals = intervals(spec).into_iter().filter_map(kept).collect();
-        Self { intervals, sides: Default::default() }
+        let insert_only = [spec.left_insert_only, spec.right_insert_only];
+        let side = |side: usize| {
+            let known_until_final = !insert_only[side] && spec.kind.counts(1 - side);
+            SideExpiry { known_until_final, ..SideExpiry::default() }
+        };
+        Self { intervals, sides: [side(0), side(1)] }
     }
 
     /// Takes note of the watermarks of an input, which bound the rows of the other. True if rows are bounded for the first
     /// time.
     fn advance(&mut self, input: usize, bounds: &[Bound]) -> bool {
         let side = 1 - input;
-        let passed = |interval: &Interval| {
-            let column = if input == 0 { interval.left } else { interval.right };
-            interval.passed(side, of(bounds, column)?)
-        };
+        let bound = |interval: &Interval| of(bounds, if input == 0 { interval.left } else { interval.right });
+        self.sides[input].own = bounds.to_vec();
+        let passed = |interval: &Interval| interval.passed(side, bound(interval)?);
         let known = self.sides[side].interval;
         let chosen = known.or_else(|| self.intervals.iter().position(|(interval, _)| passed(interval).is_some()));
         let Some(chosen) = chosen else { return false };
         let passed = passed(&self.intervals[chosen].0);
         let expiry = &mut self.sides[side];
         expiry.interval = Some(chosen);
-        expiry.watermark = passed.max(expiry.watermark);
+        expiry.unmatched = passed.max(expiry.unmatched);
         known.is_none()
     }
 
@@ -66,10 +78,22 @@ impl JoinExpiry {
         Ok(())
     }
 
+    /// The interval by which the rows of a side are kept, and the time before which they can be forgotten.
+    fn watermark(&self, side: usize) -> Option<(usize, i64)> {
+        let expiry = &self.sides[side];
+        let (interval, unmatched) = (expiry.interval?, expiry.unmatched?);
+        if !expiry.known_until_final {
+            return Some((interval, unmatched));
+        }
+        let Interval { left, right, .. } = self.intervals[interval].0;
+        let last = of(&expiry.own, if side == 0 { left } else { right })?;
+        Some((interval, last.min(unmatched)))
+    }
+
     /// The rows of a side that match nothing any more.
     fn passed(&mut self, side: usize, rows: &Side, keys: &KeyIndex) -> Result<Vec<u32>> {
+        let Some((interval, watermark)) = self.watermark(side) else { return Ok(vec![]) };
         let expiry = &mut self.sides[side];
-        let (Some(interval), Some(watermark)) = (expiry.interval, expiry.watermark) else { return Ok(vec![]) };
         let mut slots = expiry.rows.take(watermark);
         slots.retain(|slot| rows.slot(*slot).key != NO_SLOT);
         if slots.is_empty() {
