@@ -106,6 +106,22 @@ impl Error {
         self.0.kind
     }
 
+    /// What happened, without where and what to do.
+    pub fn message(&self) -> String {
+        let cause = self.0.source.as_ref().map_or_else(String::new, |source| format!(": {source}"));
+        format!("{}{cause}", self.0.message)
+    }
+
+    /// Where it happened beside the SQL: what is known by name, such as a table.
+    pub fn context(&self) -> &[(&'static str, String)] {
+        &self.0.context
+    }
+
+    /// What to do, if it is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// Where in the SQL, if known.
     pub fn position(&self) -> Option<Position> {
         self.0.position

@@ -18,7 +18,7 @@ use crate::runtime::pipeline::{Phase, Pipeline};
 use crate::runtime::touched::Touched;
 use crate::session::define::{Draft, Existing};
 use crate::sql::context::Planner;
-use crate::sql::parse::parse;
+use crate::sql::parse::{parse, parse_bound};
 use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement, Statement};
 
 mod adhoc;
@@ -28,9 +28,14 @@ mod flush;
 mod jobs;
 mod maintenance;
 mod owner;
+mod prepare;
 mod settings;
 mod show;
+mod transaction;
 mod verify;
+
+pub use prepare::Description;
+pub use transaction::Transaction;
 
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
@@ -141,6 +146,11 @@ impl Engine {
         parse(sql)
     }
 
+    /// The same for a text with parameters `$1`, `$2` ..., and their values as SQL.
+    pub fn parse_bound(&self, sql: &str, values: &[String]) -> Result<Vec<ParsedStatement>> {
+        parse_bound(sql, values)
+    }
+
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
@@ -170,6 +180,11 @@ impl Engine {
         ended.flat_map(|job| &job.targets).for_each(|target| self.inner.touched.add(*target));
         let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
         self.inner.start_jobs(&jobs).await
+    }
+
+    /// Takes up all jobs that should run and that nobody runs.
+    pub async fn resume(&self) -> Result<()> {
+        self.inner.resume_orphans().await
     }
 
     /// Waits until every job of this process has read its bounded inputs to the end and is committed (never, for unbounded ones), or until one fails.
@@ -317,6 +332,8 @@ impl Inner {
                 self.resume(job).await?;
                 done("RESUME JOB")
             }
+            Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
+                .hint("transactions of several statements need a session with a server: frazil server")),
             Statement::Flush => {
                 self.resume_orphans().await?;
                 self.flush().await?;

@@ -1,5 +1,6 @@
 //! The command line: what users and scripts may write, with the defaults in one place.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Sql(SqlArgs),
     /// Execute a file and run its jobs: until the inputs end, or until SIGINT or SIGTERM.
     Run(RunArgs),
+    /// Serve a warehouse: resume its jobs, answer clients over the PostgreSQL protocol, until SIGINT or SIGTERM.
+    Server(ServerArgs),
 }
 
 /// Arguments of `frazil sql`.
@@ -62,6 +65,23 @@ pub struct RunArgs {
     pub parallelism: Option<u16>,
     /// How often results are committed, such as `1s` or `250ms`.
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub commit_interval: Duration,
+}
+
+/// Arguments of `frazil server`.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Directory or URL of the warehouse; a directory is created if it is missing.
+    #[arg(short, long, default_value = DEFAULT_WAREHOUSE, env = "FRAZIL_WAREHOUSE")]
+    pub warehouse: String,
+    /// Where the PostgreSQL protocol is spoken. Port 0 takes a free one, which is logged.
+    #[arg(long, default_value = "127.0.0.1:5433", env = "FRAZIL_PG")]
+    pub pg: SocketAddr,
+    /// Tasks per job; the number of cores unless given.
+    #[arg(long, env = "FRAZIL_PARALLELISM", value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
+    pub parallelism: Option<u16>,
+    /// How often results are committed, such as `1s` or `250ms`.
+    #[arg(long, default_value = "1s", env = "FRAZIL_COMMIT_INTERVAL", value_parser = parse_duration)]
     pub commit_interval: Duration,
 }
 

@@ -23,6 +23,8 @@ pub enum Failure {
         /// Why it failed.
         source: io::Error,
     },
+    /// The command line asks for something that is not done.
+    Refused(String),
     /// Whoever read standard output has seen enough, as in `frazil ... | head`.
     OutputClosed,
     /// SIGINT or SIGTERM before the work was done.
@@ -33,6 +35,11 @@ impl Failure {
     /// An error of the operating system; `what` is what was tried.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
+    }
+
+    /// Something that is not done, and what to do instead.
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
     }
 
     /// A file that cannot be read.
@@ -56,7 +63,7 @@ impl Failure {
     /// What the process exits with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Engine { .. } | Self::Io { .. } => 1,
+            Self::Engine { .. } | Self::Io { .. } | Self::Refused(_) => 1,
             Self::OutputClosed => 0,
             // What shells report for a process that a SIGINT ended.
             Self::Interrupted => 130,
@@ -74,6 +81,7 @@ impl Failure {
                 Some(text)
             }
             Self::Io { what, source } => Some(format!("error: {what}: {source}")),
+            Self::Refused(why) => Some(format!("error: {why}")),
             Self::OutputClosed => None,
             Self::Interrupted => Some("interrupted".to_owned()),
         }

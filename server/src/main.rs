@@ -5,9 +5,11 @@ mod failure;
 mod input;
 mod logging;
 mod output;
+mod pg;
 mod progress;
 mod run;
 mod script;
+mod server;
 mod shell;
 mod signals;
 
@@ -47,6 +49,7 @@ fn start(cli: Cli) -> Result<(), Failure> {
         match cli.command {
             Some(Command::Run(args)) => run::run(args).await,
             Some(Command::Sql(args)) => sql(args).await,
+            Some(Command::Server(args)) => server::run(args).await,
             None => sql(cli.sql).await,
         }
     });

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Action, NewSegment, Object, ObjectKind, Requirement, Snapshot};
+use catalog::{Action, NewSegment, Object, ObjectId, ObjectKind, Requirement, Version};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 
@@ -40,9 +40,17 @@ struct Computed {
     depends_on_table: bool,
 }
 
+/// A change of a table that is written and not committed yet.
+pub(super) struct Written {
+    pub(super) table: ObjectId,
+    pub(super) segments: Vec<NewSegment>,
+    /// It is right only if the table is still as it was read.
+    pub(super) depends_on_table: bool,
+}
+
 /// A statement, in whichever form.
 #[derive(Clone, Copy)]
-enum Work<'a> {
+pub(super) enum Work<'a> {
     Insert(&'a Insert),
     Change(&'a Change),
 }
@@ -62,13 +70,7 @@ impl Inner {
 
     /// Runs another change to its end. Returns PostgreSQL's command tag.
     pub async fn change(&self, change: &Change) -> Result<String> {
-        let rows = self.work(Work::Change(change)).await?;
-        Ok(match change {
-            Change::Update(_) => format!("UPDATE {rows}"),
-            Change::Delete(_) => format!("DELETE {rows}"),
-            Change::Merge(_) => format!("MERGE {rows}"),
-            Change::Truncate(_) => "TRUNCATE TABLE".into(),
-        })
+        Ok(tag(change, self.work(Work::Change(change)).await?))
     }
 
     async fn work(&self, work: Work<'_>) -> Result<u64> {
@@ -84,14 +86,24 @@ impl Inner {
 
     async fn attempt(&self, work: Work<'_>) -> Result<u64> {
         let snapshot = self.snapshot().await?;
-        let planner = self.planner(snapshot.clone());
+        let (rows, written) = self.compute(&self.planner(snapshot.clone()), work).await?;
+        self.commit_changes(snapshot.version, written).await?;
+        Ok(rows)
+    }
+
+    /// Computes a statement and writes its segments. Gives the number of rows for its answer.
+    pub(super) async fn compute(&self, planner: &Planner, work: Work<'_>) -> Result<(u64, Vec<Written>)> {
         let computed = match work {
-            Work::Insert(insert) => vec![self.compute_insert(&planner, insert).await?],
-            Work::Change(change) => self.compute_change(&planner, change).await?,
+            Work::Insert(insert) => vec![self.compute_insert(planner, insert).await?],
+            Work::Change(change) => self.compute_change(planner, change).await?,
         };
         let rows = computed.iter().map(|change| change.rows).sum();
-        self.commit_change(&snapshot, computed).await?;
-        Ok(rows)
+        let mut written = Vec::new();
+        for Computed { table, spool, depends_on_table, .. } in computed {
+            let segments = spool.finish(&self.warehouse).await?;
+            written.push(Written { table: table.id, segments, depends_on_table });
+        }
+        Ok((rows, written))
     }
 
     /// Writes the rows of a table that does not exist yet; whoever creates it names the segments.
@@ -107,17 +119,16 @@ impl Inner {
         computed.spool.finish(&self.warehouse).await
     }
 
-    /// Names all changes in one commit.
-    async fn commit_change(&self, snapshot: &Snapshot, computed: Vec<Computed>) -> Result<()> {
+    /// Names all changes in one commit. `version`: the one that they were computed from.
+    pub(super) async fn commit_changes(&self, version: Version, written: Vec<Written>) -> Result<()> {
         let (mut requires, mut actions, mut changed) = (Vec::new(), Vec::new(), Vec::new());
-        for Computed { table, spool, depends_on_table, .. } in computed {
-            let segments = spool.finish(&self.warehouse).await?;
+        for Written { table, segments, depends_on_table } in written {
             if depends_on_table {
-                requires.push(Requirement::TableUnchangedSince { table: table.id, version: snapshot.version });
+                requires.push(Requirement::TableUnchangedSince { table, version });
             }
             if !segments.is_empty() {
-                actions.push(Action::AddSegments { table: table.id, segments });
-                changed.push(table.id);
+                actions.push(Action::AddSegments { table, segments });
+                changed.push(table);
             }
         }
         if !actions.is_empty() {
@@ -164,8 +175,12 @@ impl Inner {
         Ok(Plan { logical, state: planned.state, layout })
     }
 
-    /// The plan of a change as text, for EXPLAIN.
-    pub async fn change_plan(&self, change: &Change) -> Result<String> {
+    /// The plan of a change: the rows before and after.
+    pub async fn change_query(&self, change: &Change) -> Result<LogicalPlan> {
+        Ok(self.explained(change).await?.logical)
+    }
+
+    async fn explained(&self, change: &Change) -> Result<Plan> {
         let planner = self.planner(self.snapshot().await?);
         let target = match change {
             Change::Update(update) => &update.target,
@@ -174,9 +189,24 @@ impl Inner {
             Change::Truncate(_) => return Err(Error::sql("TRUNCATE has no plan to explain")),
         };
         let table = changeable(&planner, &target.table, target.position)?;
-        let plan = self.plan_change(&planner, change, &table).await?;
+        self.plan_change(&planner, change, &table).await
+    }
+
+    /// The plan of a change as text, for EXPLAIN.
+    pub async fn change_plan(&self, change: &Change) -> Result<String> {
+        let plan = self.explained(change).await?;
         let physical = plan.state.create_physical_plan(&plan.logical).await?;
         Ok(datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string())
+    }
+}
+
+/// PostgreSQL's command tag of a change of so many rows.
+pub(super) fn tag(change: &Change, rows: u64) -> String {
+    match change {
+        Change::Update(_) => format!("UPDATE {rows}"),
+        Change::Delete(_) => format!("DELETE {rows}"),
+        Change::Merge(_) => format!("MERGE {rows}"),
+        Change::Truncate(_) => "TRUNCATE TABLE".into(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{Job, Object, ObjectId, ObjectKind, Snapshot};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
@@ -131,16 +131,20 @@ fn verdict(view: &Object, counted: &[RecordBatch]) -> Result<Answer> {
     use arrow::datatypes::Int64Type;
     let counts = counted.iter().filter(|batch| batch.num_rows() > 0 && batch.num_columns() > 0);
     let count: i64 = counts.map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0)).sum();
-    let fields = vec![
-        Field::new("view", DataType::Utf8, false),
-        Field::new("result", DataType::Utf8, false),
-        Field::new("rows", DataType::Int64, false),
-    ];
-    let columns: Vec<ArrayRef> = vec![
+    let arrays: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec![view.name.as_str()])),
         Arc::new(StringArray::from(vec!["equal"])),
         Arc::new(Int64Array::from(vec![count])),
     ];
     let options = RecordBatchOptions::new().with_row_count(Some(1));
-    Ok(rows(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?))
+    Ok(rows(RecordBatch::try_new_with_options(columns(), arrays, &options)?))
+}
+
+/// The columns of VERIFY's answer.
+pub(super) fn columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("view", DataType::Utf8, false),
+        Field::new("result", DataType::Utf8, false),
+        Field::new("rows", DataType::Int64, false),
+    ]))
 }

@@ -27,7 +27,9 @@ pub use self::cursor::quoted;
 use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
-use crate::sql::statement::{Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement};
+use crate::sql::statement::{
+    Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement, TransactionControl,
+};
 
 /// Statements that exist, for suggestions.
 const STATEMENTS: [&str; 20] = [
@@ -40,7 +42,18 @@ const STATEMENTS: [&str; 20] = [
 /// # Errors
 /// [`crate::ErrorKind::Sql`] with the place in `text` when something is misspelt, out of place or not supported.
 pub fn parse(text: &str) -> Result<Vec<ParsedStatement>> {
-    let mut cursor = Cursor::new(text)?;
+    statements(Cursor::new(text)?)
+}
+
+/// The same with a value, as SQL, for every parameter `$1`, `$2` ...
+///
+/// # Errors
+/// As [`parse`], and if there is no value for a parameter.
+pub fn parse_bound(text: &str, values: &[String]) -> Result<Vec<ParsedStatement>> {
+    statements(Cursor::bound(text, values)?)
+}
+
+fn statements(mut cursor: Cursor) -> Result<Vec<ParsedStatement>> {
     let mut statements = Vec::new();
     loop {
         while cursor.accept_token(&Token::SemiColon) {}
@@ -84,6 +97,8 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         }
         "update" | "delete" | "merge" | "truncate" => change::change_statement(cursor),
         "verify" => verify(cursor),
+        "begin" if cursor.word_at(1) != Some("statement") => transaction(cursor),
+        "start" | "commit" | "end" | "rollback" | "abort" => transaction(cursor),
         "execute" | "begin" => statement_set(cursor),
         "explain" => explain(cursor),
         "show" => show(cursor),
@@ -274,14 +289,43 @@ fn verify(cursor: &mut Cursor) -> Result<Parsed> {
     Ok((Statement::Verify(name), text))
 }
 
+/// `BEGIN`, `COMMIT`, `ROLLBACK` and their other names. Isolation levels are read and make no difference: none is stronger.
+fn transaction(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "BEGIN, COMMIT or ROLLBACK";
+    let (control, text) = match cursor.word().unwrap_or_default() {
+        "begin" | "start" => (TransactionControl::Begin, "BEGIN"),
+        "commit" | "end" => (TransactionControl::Commit, "COMMIT"),
+        _ => (TransactionControl::Rollback, "ROLLBACK"),
+    };
+    if cursor.accept("start") {
+        cursor.expect("transaction", EXAMPLE)?;
+    } else {
+        cursor.advance();
+        let _ = cursor.accept("transaction") || cursor.accept("work");
+    }
+    while control == TransactionControl::Begin {
+        let accepted = ["isolation level serializable", "isolation level repeatable read", "read write", "read only"]
+            .into_iter()
+            .chain([
+                "isolation level read committed",
+                "isolation level read uncommitted",
+                "not deferrable",
+                "deferrable",
+            ])
+            .any(|mode| cursor.accept(mode));
+        if !accepted {
+            break;
+        }
+        cursor.accept_token(&Token::Comma);
+    }
+    Ok((Statement::Transaction(control), text.to_owned()))
+}
+
 /// `EXECUTE STATEMENT SET BEGIN ...; END`, or `BEGIN STATEMENT SET; ...; END`: the `;` within do not end it.
 fn statement_set(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "EXECUTE STATEMENT SET BEGIN INSERT INTO a ...; INSERT INTO b ...; END";
     if cursor.accept("begin") {
-        if !cursor.accept("statement set") {
-            let error = Error::sql("transactions of several statements are not supported: every statement is one");
-            return Err(error.hint(format!("to start several INSERTs as one job write {EXAMPLE}")));
-        }
+        cursor.expect("statement set", EXAMPLE)?;
         cursor.expect_token(&Token::SemiColon, EXAMPLE)?;
     } else {
         cursor.expect("execute statement set", EXAMPLE)?;

@@ -72,6 +72,19 @@ pub enum Statement {
     Flush,
     /// `RESUME JOB`: a failed job goes on.
     Resume(String),
+    /// `BEGIN`, `COMMIT`, `ROLLBACK`: for whoever has sessions, see [`crate::session::Transaction`].
+    Transaction(TransactionControl),
+}
+
+/// Where a transaction begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionControl {
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin,
+    /// `COMMIT`, `END`.
+    Commit,
+    /// `ROLLBACK`, `ABORT`.
+    Rollback,
 }
 
 /// `CREATE TABLE`.

@@ -87,6 +87,25 @@ impl Cursor {
         Ok(Self::over(tokens))
     }
 
+    /// A cursor over a text in which every parameter `$n` stands for the n-th of `values`, given as SQL.
+    pub fn bound(text: &str, values: &[String]) -> Result<Self> {
+        let mut bound = Vec::new();
+        for token in tokens(text)? {
+            let Token::Placeholder(name) = &token.token else {
+                bound.push(token);
+                continue;
+            };
+            let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
+            let value = number.and_then(|number| values.get(number.checked_sub(1)?)).ok_or_else(|| {
+                Error::sql(format!("there is no value for the parameter {name}")).at(position(token.span.start))
+            })?;
+            let value = tokens(value)?.into_iter().filter(|token| token.token != Token::EOF);
+            bound.extend(value.map(|value| TokenWithSpan { span: token.span, ..value }));
+        }
+        refuse::token_sequences(&bound)?;
+        Ok(Self::over(bound))
+    }
+
     fn over(tokens: Vec<TokenWithSpan>) -> Self {
         Self { parser: Parser::new(&FrazilDialect).with_tokens_with_locations(tokens) }
     }

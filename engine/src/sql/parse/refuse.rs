@@ -22,7 +22,7 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 25] = [
+const STATEMENTS: [(&str, &str); 23] = [
     ("alter", "ALTER is not supported yet; DROP and CREATE instead"),
     ("subscribe", "SUBSCRIBE is not supported yet"),
     ("pause", "PAUSE is not supported yet; DROP JOB ends a job"),
@@ -46,8 +46,6 @@ const STATEMENTS: [(&str, &str); 25] = [
     ("add", "ADD JAR is not supported"),
     ("load", "LOAD MODULE is not supported"),
     ("reset", "RESET is not supported yet; SET the value instead"),
-    ("commit", "transactions of several statements are not supported: every statement is one"),
-    ("rollback", "transactions of several statements are not supported: every statement is one"),
 ];
 
 /// Clauses that may stand where a statement should end or go on otherwise.

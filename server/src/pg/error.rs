@@ -1,0 +1,87 @@
+//! Errors as clients get them: SQLSTATE, position in the statement, detail, hint.
+
+use engine::error::{Error, ErrorKind, Position};
+use pgwire::error::{ErrorInfo, PgWireError};
+
+/// SQLSTATE of a statement in a transaction that has failed.
+pub const IN_FAILED_TRANSACTION: &str = "25P02";
+/// SQLSTATE of something that this server does not do.
+pub const NOT_SUPPORTED: &str = "0A000";
+/// SQLSTATE of a value that is not of its type.
+pub const INVALID_TEXT: &str = "22P02";
+
+/// An error of the engine about a statement.
+pub fn of_engine(error: &Error, sql: &str) -> PgWireError {
+    let mut info = ErrorInfo::new("ERROR".into(), sqlstate(error).into(), error.message());
+    info.severity_nonlocalized = Some("ERROR".into());
+    let context: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    info.detail = (!context.is_empty()).then(|| context.join(", "));
+    info.hint = error.advice().map(str::to_owned);
+    info.position = error.position().and_then(|position| offset(sql, position)).map(|offset| offset.to_string());
+    PgWireError::UserError(Box::new(info))
+}
+
+/// An error of our own.
+pub fn plain(sqlstate: &str, message: impl Into<String>) -> PgWireError {
+    let mut info = ErrorInfo::new("ERROR".into(), sqlstate.into(), message.into());
+    info.severity_nonlocalized = Some("ERROR".into());
+    PgWireError::UserError(Box::new(info))
+}
+
+/// The code by which programs tell errors apart (PostgreSQL, appendix A).
+fn sqlstate(error: &Error) -> &'static str {
+    let message = error.message();
+    let says = |part: &str| message.contains(part);
+    match error.kind() {
+        ErrorKind::Sql if says("there is no table") || says("there is no view") => "42P01",
+        ErrorKind::Sql if says("already exists") => "42P07",
+        ErrorKind::Sql if says("No field named") || says("no column") => "42703",
+        ErrorKind::Sql if says("nvalid function") || says("there is no function") => "42883",
+        ErrorKind::Sql if says("not supported") || says("This feature is not implemented") => NOT_SUPPORTED,
+        ErrorKind::Sql => "42601",
+        ErrorKind::Option => "22023",
+        ErrorKind::Data if says("ivide by zero") || says("ivision by zero") => "22012",
+        ErrorKind::Data if says("overflow") || says("out of range") => "22003",
+        ErrorKind::Data if says("NULL") => "23502",
+        ErrorKind::Data if says("would have the key") => "23505",
+        ErrorKind::Data => "22000",
+        ErrorKind::Conflict => "40001",
+        ErrorKind::Fenced => "55006",
+        ErrorKind::Unavailable => "58000",
+        ErrorKind::Corrupt => "XX001",
+        ErrorKind::Internal => "XX000",
+    }
+}
+
+/// The place of a line and column as a number of characters from 1.
+fn offset(sql: &str, Position { line, column }: Position) -> Option<usize> {
+    let lines_before = usize::try_from(line.checked_sub(1)?).ok()?;
+    let before: usize = sql.split('\n').take(lines_before).map(|line| line.chars().count() + 1).sum();
+    Some(before + usize::try_from(column).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        let at = |line, column| offset("SELECT 'é'\nFROM t", Position { line, column });
+        assert_eq!((at(1, 1), at(2, 1), at(2, 6)), (Some(1), Some(12), Some(17)));
+        assert_eq!(offset("x", Position { line: 0, column: 1 }), None);
+    }
+
+    #[test]
+    fn an_error_says_what_where_and_what_to_do() {
+        let position = Some(Position { line: 1, column: 15 });
+        let error = Error::sql("there is no table or view named x").hint("did you mean y?").at(position);
+        let PgWireError::UserError(info) = of_engine(&error, "SELECT * FROM x") else {
+            panic!("not an error for users")
+        };
+        assert_eq!((info.code.as_str(), info.position.as_deref()), ("42P01", Some("15")));
+        assert_eq!(
+            (info.message.as_str(), info.hint.as_deref()),
+            ("there is no table or view named x", Some("did you mean y?"))
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! Parameters of prepared statements: bytes of the wire become SQL that stands where `$1` stood.
+
+use pgwire::api::Type;
+use pgwire::api::results::FieldFormat;
+use pgwire::error::PgWireResult;
+
+use super::error::{INVALID_TEXT, NOT_SUPPORTED, plain};
+use super::numeric;
+
+/// Days from 1970-01-01 to 2000-01-01.
+const EPOCH_DAYS: i64 = 10_957;
+
+/// A value as SQL. `None` bytes are NULL.
+pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&[u8]>) -> PgWireResult<String> {
+    let name = sql_type(data_type);
+    let Some(bytes) = bytes else {
+        return Ok(name.map_or_else(|| "NULL".to_owned(), |name| format!("CAST(NULL AS {name})")));
+    };
+    let bad = |what: &str| plain(INVALID_TEXT, format!("the parameter ${number} is no {}: {what}", data_type.name()));
+    let text = match format {
+        FieldFormat::Text => std::str::from_utf8(bytes).map_err(|_| bad("it is not UTF-8"))?.to_owned(),
+        FieldFormat::Binary => binary(data_type, bytes).ok_or_else(|| match name {
+            Some(_) => bad("the bytes are not of that type"),
+            None => plain(
+                NOT_SUPPORTED,
+                format!(
+                    "the parameter ${number} is of type {} and cannot be read in the binary format",
+                    data_type.name()
+                ),
+            ),
+        })?,
+    };
+    Ok(match *data_type {
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => {
+            let value: i64 = text.trim().parse().map_err(|_| bad(&format!("{text:?}")))?;
+            // A plain number may stand where a cast may not, as in LIMIT.
+            if value < 0 { format!("({value})") } else { value.to_string() }
+        }
+        Type::BOOL => match text.trim().to_ascii_lowercase().as_str() {
+            "t" | "true" | "1" | "on" | "yes" | "y" => "TRUE".into(),
+            "f" | "false" | "0" | "off" | "no" | "n" => "FALSE".into(),
+            _ => return Err(bad(&format!("{text:?}"))),
+        },
+        _ => match name {
+            Some("VARCHAR") | None => quoted(&text),
+            Some(name) => format!("CAST({} AS {name})", quoted(&text)),
+        },
+    })
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The name of a type in our SQL; `None` if the value says by itself what it is, or is of a type we do not know.
+fn sql_type(data_type: &Type) -> Option<&'static str> {
+    Some(match *data_type {
+        Type::BOOL => "BOOLEAN",
+        Type::INT2 | Type::INT4 => "INT",
+        Type::INT8 | Type::OID => "BIGINT",
+        Type::FLOAT4 => "REAL",
+        Type::FLOAT8 => "DOUBLE",
+        Type::NUMERIC => "NUMERIC",
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON | Type::JSONB | Type::UUID => {
+            "VARCHAR"
+        }
+        Type::BYTEA => "BYTEA",
+        Type::DATE => "DATE",
+        Type::TIME => "TIME",
+        Type::TIMESTAMP => "TIMESTAMP",
+        Type::TIMESTAMPTZ => "TIMESTAMP WITH TIME ZONE",
+        Type::INTERVAL => "INTERVAL",
+        _ => return None,
+    })
+}
+
+/// A value in the binary format as text.
+fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
+    fn word<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+        bytes.try_into().ok()
+    }
+    let moment = |micros: i64| {
+        let micros = micros.checked_add(EPOCH_DAYS * 86_400_000_000)?;
+        Some(chrono::DateTime::from_timestamp_micros(micros)?.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+    };
+    Some(match *data_type {
+        Type::BOOL => (word::<1>(bytes)?[0] != 0).to_string(),
+        Type::INT2 => i16::from_be_bytes(word(bytes)?).to_string(),
+        Type::INT4 => i32::from_be_bytes(word(bytes)?).to_string(),
+        Type::OID => u32::from_be_bytes(word(bytes)?).to_string(),
+        Type::INT8 => i64::from_be_bytes(word(bytes)?).to_string(),
+        Type::FLOAT4 => f32::from_be_bytes(word(bytes)?).to_string(),
+        Type::FLOAT8 => f64::from_be_bytes(word(bytes)?).to_string(),
+        Type::NUMERIC => numeric::read(bytes)?,
+        Type::BYTEA => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("\\x{digits}")
+        }
+        Type::DATE => {
+            let days = i64::from(i32::from_be_bytes(word(bytes)?)) + EPOCH_DAYS;
+            chrono::DateTime::from_timestamp(days.checked_mul(86_400)?, 0)?.format("%Y-%m-%d").to_string()
+        }
+        Type::TIME => {
+            let micros = i64::from_be_bytes(word(bytes)?);
+            let time = chrono::NaiveTime::from_num_seconds_from_midnight_opt(
+                u32::try_from(micros.div_euclid(1_000_000)).ok()?,
+                u32::try_from(micros.rem_euclid(1_000_000)).ok()? * 1_000,
+            )?;
+            time.format("%H:%M:%S%.6f").to_string()
+        }
+        Type::TIMESTAMP => moment(i64::from_be_bytes(word(bytes)?))?,
+        Type::TIMESTAMPTZ => format!("{}+00:00", moment(i64::from_be_bytes(word(bytes)?))?),
+        Type::INTERVAL => {
+            let micros = i64::from_be_bytes(word(bytes.get(..8)?)?);
+            let days = i32::from_be_bytes(word(bytes.get(8..12)?)?);
+            let months = i32::from_be_bytes(word(bytes.get(12..)?)?);
+            format!("{months} months {days} days {micros} microseconds")
+        }
+        Type::UUID => uuid::Uuid::from_bytes(word(bytes)?).to_string(),
+        // A version number stands before the text.
+        Type::JSONB => String::from_utf8(bytes.strip_prefix(&[1])?.to_vec()).ok()?,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON | Type::UNKNOWN => {
+            String::from_utf8(bytes.to_vec()).ok()?
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_become_sql() {
+        let text = |data_type: Type, text: &str| sql(1, &data_type, FieldFormat::Text, Some(text.as_bytes())).unwrap();
+        assert_eq!(text(Type::INT8, "-5"), "(-5)");
+        assert_eq!(text(Type::INT4, " 7"), "7");
+        assert_eq!(text(Type::TEXT, "it's"), "'it''s'");
+        assert_eq!(text(Type::UNKNOWN, "x"), "'x'");
+        assert_eq!(text(Type::DATE, "2024-02-29"), "CAST('2024-02-29' AS DATE)");
+        assert_eq!(text(Type::BOOL, "f"), "FALSE");
+        assert_eq!(sql(1, &Type::INT8, FieldFormat::Text, None).unwrap(), "CAST(NULL AS BIGINT)");
+        assert!(sql(1, &Type::INT8, FieldFormat::Text, Some(b"1; DROP TABLE t")).is_err());
+    }
+
+    #[test]
+    fn the_binary_format_is_read() {
+        let binary = |data_type: Type, bytes: &[u8]| sql(1, &data_type, FieldFormat::Binary, Some(bytes)).unwrap();
+        assert_eq!(binary(Type::INT8, &(-9_i64).to_be_bytes()), "(-9)");
+        assert_eq!(binary(Type::DATE, &(-10_957_i32).to_be_bytes()), "CAST('1970-01-01' AS DATE)");
+        let second = 1_000_000_i64.to_be_bytes();
+        assert_eq!(binary(Type::TIMESTAMP, &second), "CAST('2000-01-01 00:00:01.000000' AS TIMESTAMP)");
+        assert_eq!(binary(Type::TIME, &second), "CAST('00:00:01.000000' AS TIME)");
+        assert_eq!(binary(Type::BYTEA, &[1, 0xab]), "CAST('\\x01ab' AS BYTEA)");
+        assert!(sql(1, &Type::INT8, FieldFormat::Binary, Some(&[1])).is_err());
+        assert!(sql(1, &Type::POINT, FieldFormat::Binary, Some(&[1])).is_err());
+    }
+}
