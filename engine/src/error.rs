@@ -173,7 +173,12 @@ impl From<datafusion::error::DataFusionError> for Error {
             E::IoError(_) | E::ObjectStore(_) | E::ParquetError(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         };
-        Self::new(kind, error.strip_backtrace())
+        // Which of the optimiser's rules found it is of no use to anybody.
+        let message = match &error {
+            E::Context(..) => error.find_root().strip_backtrace(),
+            _ => error.strip_backtrace(),
+        };
+        Self::new(kind, message)
     }
 }
 

@@ -35,6 +35,7 @@ mod transaction;
 mod verify;
 
 pub use prepare::Description;
+pub use show::{Relation, RelationKind};
 pub use transaction::Transaction;
 
 /// What an engine is opened with.
@@ -180,6 +181,11 @@ impl Engine {
         ended.flat_map(|job| &job.targets).for_each(|target| self.inner.touched.add(*target));
         let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
         self.inner.start_jobs(&jobs).await
+    }
+
+    /// All tables and views, with their columns.
+    pub async fn relations(&self) -> Result<Vec<Relation>> {
+        show::relations(&*self.inner.snapshot().await?)
     }
 
     /// Takes up all jobs that should run and that nobody runs.

@@ -4,27 +4,34 @@
 //! statements in or outside of a transaction; values become text or binary as PostgreSQL writes them (`values`), parameters
 //! become SQL (`parameters`), and errors get their SQLSTATE (`error`).
 
+mod cancel;
 mod connection;
 mod error;
 mod numeric;
 mod parameters;
 mod session;
+mod system;
 mod types;
 mod values;
 
 use std::sync::Arc;
 
 use engine::session::Engine;
-use pgwire::api::ConnectionManager;
 use pgwire::tokio::process_socket;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use cancel::Cancellations;
 use connection::Connection;
+use system::System;
 
 /// Accepts connections until it is dropped; then all of them end.
-pub async fn serve(engine: Engine, listener: TcpListener) {
-    let manager = Arc::new(ConnectionManager::new());
+///
+/// # Errors
+/// If the system tables cannot be made.
+pub async fn serve(engine: Engine, listener: TcpListener) -> engine::Result<()> {
+    let system = Arc::new(System::new(engine.clone())?);
+    let cancellations = Arc::new(Cancellations::default());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -32,7 +39,7 @@ pub async fn serve(engine: Engine, listener: TcpListener) {
                 Ok((socket, peer)) => {
                     // A statement's answer is one small message: it should not wait for more.
                     let _ = socket.set_nodelay(true);
-                    let connection = Arc::new(Connection::new(engine.clone(), manager.clone()));
+                    let connection = Arc::new(Connection::new(engine.clone(), system.clone(), cancellations.clone()));
                     connections.spawn(async move {
                         if let Err(error) = process_socket(socket, None, connection).await {
                             tracing::debug!(%peer, %error, "a connection broke off");

@@ -38,7 +38,7 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
     engine.resume().await?;
     tracing::info!("ready: PostgreSQL protocol on {address}");
     tokio::select! {
-        () = pg::serve(engine.clone(), listener) => {}
+        served = pg::serve(engine.clone(), listener) => served?,
         () = signals.next() => tracing::info!("asked to end: taking a last checkpoint; a second signal ends at once"),
     }
     tokio::select! {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
-use catalog::{JobKind, JobStatus, Object, ObjectKind};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use catalog::{JobKind, JobStatus, Object, ObjectKind, Snapshot};
 use datafusion::physical_plan::displayable;
 use datafusion::sql::sqlparser::ast;
 use storage::types::arrow_schema;
@@ -19,6 +19,45 @@ use crate::sql::inline::definition;
 use crate::sql::parse::quoted;
 use crate::sql::statement::{Change, Show};
 use crate::sql::types::sql_name;
+
+/// A table or view as others may want to describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns.
+    pub columns: SchemaRef,
+    /// Names of the key columns; empty if it has none.
+    pub key: Vec<String>,
+}
+
+/// What a relation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    /// A table, stored or behind a connector.
+    Table,
+    /// A view that is computed when it is read.
+    View,
+    /// A view that is kept.
+    MaterializedView,
+}
+
+/// All tables and views of a snapshot.
+pub(super) fn relations(snapshot: &Snapshot) -> Result<Vec<Relation>> {
+    let relation = |object: &Arc<Object>| {
+        let kind = match object.kind {
+            ObjectKind::Table | ObjectKind::Connector => RelationKind::Table,
+            ObjectKind::View => RelationKind::View,
+            ObjectKind::MaterializedView => RelationKind::MaterializedView,
+            ObjectKind::Function => return None,
+        };
+        let columns = arrow_schema(object).map_err(Into::into);
+        Some(columns.map(|columns| Relation { name: object.name.clone(), kind, columns, key: object.key.clone() }))
+    };
+    snapshot.objects.values().filter_map(relation).collect()
+}
 
 /// A table of text: names of the columns, then the rows.
 fn table(columns: &[&str], lines: Vec<Vec<Option<String>>>) -> Result<Answer> {

@@ -23,13 +23,22 @@ pub struct Transaction {
     /// That version with the transaction's own changes.
     own: Arc<Snapshot>,
     written: Vec<Written>,
+    savepoints: Vec<Savepoint>,
+}
+
+/// A point to which a transaction can go back.
+struct Savepoint {
+    name: String,
+    own: Arc<Snapshot>,
+    /// How many changes came before it.
+    written: usize,
 }
 
 impl Engine {
     /// Begins a transaction at the newest version.
     pub async fn begin(&self) -> Result<Transaction> {
         let base = self.inner.snapshot().await?;
-        Ok(Transaction { engine: self.clone(), own: base.clone(), base, written: Vec::new() })
+        Ok(Transaction { engine: self.clone(), own: base.clone(), base, written: Vec::new(), savepoints: Vec::new() })
     }
 }
 
@@ -50,6 +59,40 @@ impl Transaction {
     /// `Conflict` if somebody else has changed a table from which a change was computed: nothing is committed then.
     pub async fn commit(self) -> Result<()> {
         self.engine.inner.commit_changes(self.base.version, self.written).await
+    }
+
+    /// `SAVEPOINT`. A name can be given again: the newest counts.
+    pub fn savepoint(&mut self, name: &str) {
+        let (own, written) = (self.own.clone(), self.written.len());
+        self.savepoints.push(Savepoint { name: name.to_owned(), own, written });
+    }
+
+    /// `RELEASE`.
+    ///
+    /// # Errors
+    /// `Sql` if there is no such savepoint.
+    pub fn release(&mut self, name: &str) -> Result<()> {
+        let place = self.place_of(name)?;
+        self.savepoints.truncate(place);
+        Ok(())
+    }
+
+    /// `ROLLBACK TO`: the savepoint itself stays.
+    ///
+    /// # Errors
+    /// `Sql` if there is no such savepoint.
+    pub fn rollback_to(&mut self, name: &str) -> Result<()> {
+        let place = self.place_of(name)?;
+        self.savepoints.truncate(place + 1);
+        let Savepoint { own, written, .. } = &self.savepoints[place];
+        self.own = own.clone();
+        self.written.truncate(*written);
+        Ok(())
+    }
+
+    fn place_of(&self, name: &str) -> Result<usize> {
+        let place = self.savepoints.iter().rposition(|savepoint| savepoint.name == name);
+        place.ok_or_else(|| Error::sql(format!("there is no savepoint named {name}")))
     }
 
     async fn statement(&mut self, parsed: &ParsedStatement) -> Result<Answer> {

@@ -98,7 +98,7 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "update" | "delete" | "merge" | "truncate" => change::change_statement(cursor),
         "verify" => verify(cursor),
         "begin" if cursor.word_at(1) != Some("statement") => transaction(cursor),
-        "start" | "commit" | "end" | "rollback" | "abort" => transaction(cursor),
+        "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => transaction(cursor),
         "execute" | "begin" => statement_set(cursor),
         "explain" => explain(cursor),
         "show" => show(cursor),
@@ -291,7 +291,19 @@ fn verify(cursor: &mut Cursor) -> Result<Parsed> {
 
 /// `BEGIN`, `COMMIT`, `ROLLBACK` and their other names. Isolation levels are read and make no difference: none is stronger.
 fn transaction(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "BEGIN, COMMIT or ROLLBACK";
+    const EXAMPLE: &str = "BEGIN, COMMIT, ROLLBACK or SAVEPOINT name";
+    type Named = fn(String) -> TransactionControl;
+    let named: [(&str, &str, Named); 4] = [
+        ("savepoint", "SAVEPOINT", TransactionControl::Savepoint),
+        ("release", "RELEASE", TransactionControl::Release),
+        ("rollback to", "ROLLBACK TO", TransactionControl::RollbackTo),
+        ("rollback transaction to", "ROLLBACK TO", TransactionControl::RollbackTo),
+    ];
+    if let Some((_, text, control)) = named.into_iter().find(|(phrase, ..)| cursor.accept(phrase)) {
+        cursor.accept("savepoint");
+        let name = cursor.name("the savepoint's name")?;
+        return Ok((Statement::Transaction(control(name.clone())), format!("{text} {}", quoted(&name))));
+    }
     let (control, text) = match cursor.word().unwrap_or_default() {
         "begin" | "start" => (TransactionControl::Begin, "BEGIN"),
         "commit" | "end" => (TransactionControl::Commit, "COMMIT"),

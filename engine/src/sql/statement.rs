@@ -77,7 +77,7 @@ pub enum Statement {
 }
 
 /// Where a transaction begins and ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransactionControl {
     /// `BEGIN`, `START TRANSACTION`.
     Begin,
@@ -85,6 +85,12 @@ pub enum TransactionControl {
     Commit,
     /// `ROLLBACK`, `ABORT`.
     Rollback,
+    /// `SAVEPOINT name`: a point to which the transaction can be rolled back.
+    Savepoint(String),
+    /// `RELEASE [SAVEPOINT] name`: the point is forgotten, and those after it.
+    Release(String),
+    /// `ROLLBACK TO [SAVEPOINT] name`: what came after the point is forgotten.
+    RollbackTo(String),
 }
 
 /// `CREATE TABLE`.

@@ -1,7 +1,7 @@
 //! The handlers of one connection: simple queries, prepared statements, cancellation.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -9,26 +9,27 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use engine::session::Engine;
 use engine::sql::statement::ParsedStatement;
-use futures::{Sink, StreamExt, stream};
+use futures::{FutureExt, Sink, StreamExt, stream};
 use pgwire::api::auth::{
     DefaultServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
     save_startup_parameters_to_metadata,
 };
-use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
+use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::PortalStore;
 use pgwire::api::{
-    ClientInfo, ClientPortalStore, ConnectionManager, PgWireServerHandlers, PidSecretKeyGenerator,
-    RandomPidSecretKeyGenerator, Type,
+    ClientInfo, ClientPortalStore, PgWireServerHandlers, PidSecretKeyGenerator, RandomPidSecretKeyGenerator, Type,
 };
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
+use super::cancel::{Cancellations, Cancelled, Registration};
 use super::error::{of_engine, plain};
 use super::session::{Outcome, Session};
+use super::system::{self, System};
 use super::types::{fields, pg_type};
 use super::{parameters, values};
 
@@ -38,15 +39,16 @@ pub const SERVER_VERSION: &str = "16.6";
 /// A connection.
 pub struct Connection {
     handler: Arc<Handler>,
-    cancel: Arc<DefaultCancelHandler>,
+    cancellations: Arc<Cancellations>,
 }
 
 impl Connection {
     /// A connection that has just been accepted.
-    pub fn new(engine: Engine, manager: Arc<ConnectionManager>) -> Self {
+    pub fn new(engine: Engine, system: Arc<System>, cancellations: Arc<Cancellations>) -> Self {
         let session = Session::new(engine.clone());
-        let handler = Handler { session, parser: Arc::new(Parser { engine }), manager: manager.clone() };
-        Self { handler: Arc::new(handler), cancel: Arc::new(DefaultCancelHandler::new(manager)) }
+        let parser = Arc::new(Parser { engine, system });
+        let handler = Handler { session, parser, cancellations: cancellations.clone(), registration: OnceLock::new() };
+        Self { handler: Arc::new(handler), cancellations }
     }
 }
 
@@ -64,7 +66,7 @@ impl PgWireServerHandlers for Connection {
     }
 
     fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        self.cancel.clone()
+        self.cancellations.clone()
     }
 }
 
@@ -72,7 +74,31 @@ impl PgWireServerHandlers for Connection {
 struct Handler {
     session: Session,
     parser: Arc<Parser>,
-    manager: Arc<ConnectionManager>,
+    cancellations: Arc<Cancellations>,
+    /// By this a cancel request finds the connection.
+    registration: OnceLock<Registration>,
+}
+
+impl Handler {
+    /// Runs a query of system tables. `asked`: what the client wrote.
+    async fn system(&self, sql: &str, asked: &str, format: &Format) -> PgWireResult<Response> {
+        let Some(registration) = self.registration.get() else { return Err(PgWireError::NotReadyForQuery) };
+        let rows = self.parser.system.run(sql).await.map_err(|error| of_engine(&error, asked))?;
+        Ok(response(Outcome::Rows(rows), format, registration.listen()))
+    }
+
+    /// Executes a statement unless it is cancelled; its rows, too, end when it is.
+    async fn execute(&self, statement: &ParsedStatement, sql: &str, format: &Format) -> PgWireResult<Response> {
+        let Some(registration) = self.registration.get() else { return Err(PgWireError::NotReadyForQuery) };
+        let outcome = tokio::select! {
+            outcome = self.session.execute(statement, sql) => outcome?,
+            () = registration.listen().wait() => {
+                self.session.fail().await;
+                return Err(PgWireError::QueryCanceled);
+            }
+        };
+        Ok(response(outcome, format, registration.listen()))
+    }
 }
 
 #[async_trait]
@@ -88,10 +114,7 @@ impl StartupHandler for Handler {
         save_startup_parameters_to_metadata(client, startup);
         let (pid, key) = RandomPidSecretKeyGenerator::default().generate(client);
         client.set_pid_and_secret_key(pid, key);
-        // By these a cancel request, which comes over another connection, finds the statement; they end with the connection.
-        let (handle, guard) = self.manager.register(pid, client.pid_and_secret_key().1);
-        client.session_extensions().insert(handle);
-        client.session_extensions().insert(guard);
+        let _ = self.registration.set(self.cancellations.register(pid, &client.pid_and_secret_key().1));
         let mut parameters = DefaultServerParameterProvider::default();
         parameters.server_version = SERVER_VERSION.to_owned();
         parameters.time_zone = "UTC".to_owned();
@@ -108,11 +131,14 @@ impl SimpleQueryHandler for Handler {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        if system::is_system(query) {
+            return Ok(vec![self.system(query, query, &Format::UnifiedText).await?]);
+        }
         let statements = self.session.engine().parse(query).map_err(|error| of_engine(&error, query))?;
         let mut responses = Vec::new();
         for statement in &statements {
-            match self.session.execute(statement, query).await {
-                Ok(outcome) => responses.push(response(outcome, &Format::UnifiedText)),
+            match self.execute(statement, query, &Format::UnifiedText).await {
+                Ok(response) => responses.push(response),
                 Err(error) => {
                     // What came before has happened and is reported.
                     if responses.is_empty() {
@@ -134,15 +160,26 @@ impl SimpleQueryHandler for Handler {
 #[derive(Clone)]
 pub struct Prepared {
     sql: Arc<str>,
-    /// `None` for a text without a statement.
-    statement: Option<Arc<ParsedStatement>>,
+    what: What,
     parameters: Vec<Type>,
     columns: Option<SchemaRef>,
+}
+
+/// What a prepared text is.
+#[derive(Clone)]
+enum What {
+    /// Nothing but white space and comments.
+    Nothing,
+    /// A query of system tables.
+    System,
+    /// A statement of the engine.
+    Statement(Arc<ParsedStatement>),
 }
 
 /// Parses and describes statements.
 struct Parser {
     engine: Engine,
+    system: Arc<System>,
 }
 
 #[async_trait]
@@ -154,21 +191,27 @@ impl QueryParser for Parser {
         C: ClientInfo + Unpin + Send + Sync,
     {
         let failed = |error: engine::Error| of_engine(&error, sql);
+        let count = greatest_parameter(sql).max(types.len());
+        let known = |number: usize| types.get(number - 1).cloned().flatten().filter(|known| *known != Type::UNKNOWN);
+        if system::is_system(sql) {
+            let parameters = (1..=count).map(|number| known(number).unwrap_or(Type::TEXT)).collect();
+            let columns = Some(self.system.describe(sql, count).await.map_err(failed)?);
+            return Ok(Prepared { sql: sql.into(), what: What::System, parameters, columns });
+        }
         let mut statements = self.engine.parse(sql).map_err(failed)?;
         if statements.len() > 1 {
             return Err(plain("42601", "cannot insert multiple commands into a prepared statement"));
         }
         let Some(statement) = statements.pop() else {
-            return Ok(Prepared { sql: sql.into(), statement: None, parameters: vec![], columns: None });
+            return Ok(Prepared { sql: sql.into(), what: What::Nothing, parameters: vec![], columns: None });
         };
         let described = self.engine.describe(&statement).await.map_err(failed)?;
-        let count = greatest_parameter(sql).max(types.len());
         // What the client says counts, then what follows from the place; else it is text.
-        let known = |number: usize| types.get(number - 1).cloned().flatten().filter(|known| *known != Type::UNKNOWN);
         let follows = |number: usize| described.parameters.get(&number).map(pg_type);
         let parameters = (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT));
         let parameters = parameters.collect();
-        Ok(Prepared { sql: sql.into(), statement: Some(Arc::new(statement)), parameters, columns: described.columns })
+        let what = What::Statement(Arc::new(statement));
+        Ok(Prepared { sql: sql.into(), what, parameters, columns: described.columns })
     }
 
     fn get_parameter_types(&self, statement: &Prepared) -> PgWireResult<Vec<Type>> {
@@ -198,17 +241,22 @@ impl ExtendedQueryHandler for Handler {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let prepared = &portal.statement.statement;
-        let Some(statement) = &prepared.statement else { return Ok(Response::EmptyQuery) };
-        if prepared.parameters.is_empty() {
-            let outcome = self.session.execute(statement, &prepared.sql).await?;
-            return Ok(response(outcome, &portal.result_column_format));
-        }
         let bound = bind(portal, prepared)?;
+        let statement = match &prepared.what {
+            What::Nothing => return Ok(Response::EmptyQuery),
+            What::System => {
+                let sql = system::bound(&prepared.sql, &bound);
+                return self.system(&sql, &prepared.sql, &portal.result_column_format).await;
+            }
+            What::Statement(statement) => statement,
+        };
+        if bound.is_empty() {
+            return self.execute(statement, &prepared.sql, &portal.result_column_format).await;
+        }
         let failed = |error: engine::Error| of_engine(&error, &prepared.sql);
         let mut statements = self.session.engine().parse_bound(&prepared.sql, &bound).map_err(failed)?;
         let Some(statement) = statements.pop() else { return Ok(Response::EmptyQuery) };
-        let outcome = self.session.execute(&statement, &prepared.sql).await?;
-        Ok(response(outcome, &portal.result_column_format))
+        self.execute(&statement, &prepared.sql, &portal.result_column_format).await
     }
 }
 
@@ -243,7 +291,7 @@ fn greatest_parameter(sql: &str) -> usize {
 }
 
 /// An outcome as messages.
-fn response(outcome: Outcome, format: &Format) -> Response {
+fn response(outcome: Outcome, format: &Format, cancelled: Cancelled) -> Response {
     match outcome {
         Outcome::Rows(batches) => {
             let columns = Arc::new(fields(&batches.schema(), format));
@@ -255,10 +303,17 @@ fn response(outcome: Outcome, format: &Format) -> Response {
                     Err(error) => stream::iter(vec![Err(of_engine(&error, ""))]),
                 }
             });
-            Response::Query(QueryResponse::new(columns, rows))
+            let cancelled = cancelled.wait().map(|()| Err(PgWireError::QueryCanceled)).into_stream();
+            // Either ends the answer: the last row, or an error in place of it.
+            let rows = stream::select(rows.map(Some).chain(stream::iter([None])), cancelled.map(Some));
+            Response::Query(QueryResponse::new(
+                columns,
+                rows.take_while(|row| std::future::ready(row.is_some())).filter_map(std::future::ready),
+            ))
         }
         Outcome::Done(tag) => Response::Execution(Tag::new(&tag)),
         Outcome::Begun => Response::TransactionStart(Tag::new("BEGIN")),
+        Outcome::BackInTransaction => Response::TransactionStart(Tag::new("ROLLBACK")),
         Outcome::Ended(tag) => Response::TransactionEnd(Tag::new(tag)),
         Outcome::Setting(name, value) => {
             let columns =

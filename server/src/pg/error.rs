@@ -42,6 +42,7 @@ fn sqlstate(error: &Error) -> &'static str {
         ErrorKind::Option => "22023",
         ErrorKind::Data if says("ivide by zero") || says("ivision by zero") => "22012",
         ErrorKind::Data if says("overflow") || says("out of range") => "22003",
+        ErrorKind::Data if says("Cannot cast string") || says("Parser error") => INVALID_TEXT,
         ErrorKind::Data if says("NULL") => "23502",
         ErrorKind::Data if says("would have the key") => "23505",
         ErrorKind::Data => "22000",

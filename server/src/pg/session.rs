@@ -16,6 +16,8 @@ pub enum Outcome {
     Done(String),
     /// A transaction has begun.
     Begun,
+    /// A transaction that may have failed has not: it went back to a savepoint.
+    BackInTransaction,
     /// A transaction has ended, with this tag.
     Ended(&'static str),
     /// The value of a setting of the protocol.
@@ -23,7 +25,7 @@ pub enum Outcome {
 }
 
 /// Settings that programs ask for at the start of a connection, as PostgreSQL would answer.
-const SETTINGS: [(&str, &str); 9] = [
+pub const SETTINGS: [(&str, &str); 9] = [
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO, MDY"),
     ("max_identifier_length", "63"),
@@ -38,8 +40,18 @@ const SETTINGS: [(&str, &str); 9] = [
 enum State {
     Idle,
     Open(Box<Transaction>),
-    /// A statement of the transaction failed: only its end is accepted.
-    Failed,
+    /// A statement of the transaction failed: only its end is accepted, or going back to a savepoint.
+    Failed(Box<Transaction>),
+}
+
+impl State {
+    /// After a failed statement.
+    fn failed(self) -> Self {
+        match self {
+            Self::Open(transaction) => Self::Failed(transaction),
+            other => other,
+        }
+    }
 }
 
 /// A connection's state.
@@ -62,8 +74,15 @@ impl Session {
     /// Executes a statement of the text `sql`.
     pub async fn execute(&self, parsed: &ParsedStatement, sql: &str) -> PgWireResult<Outcome> {
         let mut state = self.state.lock().await;
-        if let Statement::Transaction(control) = parsed.statement {
-            return self.control(&mut state, control).await.map_err(|error| of_engine(&error, sql));
+        if let Statement::Transaction(control) = &parsed.statement {
+            return match self.control(&mut state, control).await {
+                Ok(outcome) => Ok(outcome),
+                Err(None) => Err(in_failed_transaction()),
+                Err(Some(error)) => {
+                    *state = std::mem::replace(&mut *state, State::Idle).failed();
+                    Err(of_engine(&error, sql))
+                }
+            };
         }
         if let Statement::Show(Show::Setting(name)) = &parsed.statement
             && let Some((_, value)) = SETTINGS.iter().find(|(known, _)| known == name)
@@ -73,7 +92,7 @@ impl Session {
         let answer = match &mut *state {
             State::Idle => self.engine.execute(parsed).await,
             State::Open(transaction) => transaction.execute(parsed).await,
-            State::Failed => return Err(in_failed_transaction()),
+            State::Failed(_) => return Err(in_failed_transaction()),
         };
         match answer {
             Ok(Answer::Rows(rows)) => Ok(Outcome::Rows(rows)),
@@ -83,31 +102,58 @@ impl Session {
                 Ok(Outcome::Done(tag))
             }
             Err(error) => {
-                if !matches!(*state, State::Idle) {
-                    *state = State::Failed;
-                }
+                *state = std::mem::replace(&mut *state, State::Idle).failed();
                 Err(of_engine(&error, sql))
             }
         }
     }
 
-    async fn control(&self, state: &mut State, control: TransactionControl) -> engine::Result<Outcome> {
-        match control {
-            TransactionControl::Begin => {
-                if matches!(state, State::Idle) {
-                    *state = State::Open(Box::new(self.engine.begin().await?));
-                }
+    /// A statement was broken off: the transaction that it belongs to can only be rolled back.
+    pub async fn fail(&self) {
+        let mut state = self.state.lock().await;
+        *state = std::mem::replace(&mut *state, State::Idle).failed();
+    }
+
+    /// `Err(None)`: the transaction has failed before.
+    async fn control(&self, state: &mut State, control: &TransactionControl) -> Result<Outcome, Option<engine::Error>> {
+        match (control, &mut *state) {
+            (TransactionControl::Begin, State::Idle) => {
+                *state = State::Open(Box::new(self.engine.begin().await?));
                 Ok(Outcome::Begun)
             }
-            TransactionControl::Commit => match std::mem::replace(state, State::Idle) {
-                State::Open(transaction) => transaction.commit().await.map(|()| Outcome::Ended("COMMIT")),
+            (TransactionControl::Begin, State::Open(_)) => Ok(Outcome::Begun),
+            (TransactionControl::Commit, _) => match std::mem::replace(state, State::Idle) {
+                State::Open(transaction) => {
+                    transaction.commit().await?;
+                    Ok(Outcome::Ended("COMMIT"))
+                }
                 State::Idle => Ok(Outcome::Ended("COMMIT")),
                 // As PostgreSQL: there is nothing to commit.
-                State::Failed => Ok(Outcome::Ended("ROLLBACK")),
+                State::Failed(_) => Ok(Outcome::Ended("ROLLBACK")),
             },
-            TransactionControl::Rollback => {
+            (TransactionControl::Rollback, _) => {
                 *state = State::Idle;
                 Ok(Outcome::Ended("ROLLBACK"))
+            }
+            (TransactionControl::RollbackTo(name), State::Open(transaction) | State::Failed(transaction)) => {
+                transaction.rollback_to(name)?;
+                *state = match std::mem::replace(state, State::Idle) {
+                    State::Failed(transaction) => State::Open(transaction),
+                    other => other,
+                };
+                Ok(Outcome::BackInTransaction)
+            }
+            (TransactionControl::Savepoint(name), State::Open(transaction)) => {
+                transaction.savepoint(name);
+                Ok(Outcome::Done("SAVEPOINT".into()))
+            }
+            (TransactionControl::Release(name), State::Open(transaction)) => {
+                transaction.release(name)?;
+                Ok(Outcome::Done("RELEASE".into()))
+            }
+            (_, State::Failed(_)) => Err(None),
+            (_, State::Idle) => {
+                Err(Some(engine::Error::sql("savepoints are part of a transaction").hint("BEGIN first")))
             }
         }
     }

@@ -1,0 +1,263 @@
+"""`frazil server` over the PostgreSQL protocol: psql, psycopg, transactions, cancellation, and kills while clients insert."""
+
+import datetime
+import decimal
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+
+from frazil import PATIENCE, binary
+
+TYPES = """k BIGINT PRIMARY KEY, b BOOLEAN, i INT, r REAL, d DOUBLE, n DECIMAL(38, 10), s VARCHAR, y BYTEA, da DATE, ti TIME,
+ts TIMESTAMP, tz TIMESTAMP WITH TIME ZONE"""
+ROW = (
+    1,
+    True,
+    -5,
+    1.5,
+    2.25,
+    decimal.Decimal("12345678901234567890.0123456789"),
+    "it's é, \\ \"x\"",
+    b"\x00\xff",
+    datetime.date(1999, 12, 31),
+    datetime.time(1, 2, 3, 4),
+    datetime.datetime(2024, 2, 29, 1, 2, 3, 456),
+    datetime.datetime(1969, 7, 20, 20, 17, tzinfo=datetime.timezone.utc),
+)
+NULLS = (2,) + (None,) * 11
+
+
+class Server:
+    """A running server; it can be killed and started again on the same warehouse."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def start(self):
+        command = [binary(), "server", "-w", str(self.directory / "warehouse"), "--pg", f"127.0.0.1:{self.port}"]
+        self.log = open(self.directory / "server.log", "ab")
+        self.process = subprocess.Popen(command + ["--commit-interval", "100ms"], stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.connect().close()
+                return
+            except psycopg.OperationalError:
+                assert self.process.poll() is None, (self.directory / "server.log").read_text()[-4000:]
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.05)
+
+    def connect(self, **options):
+        return psycopg.connect(f"host=127.0.0.1 port={self.port} user=tester dbname=frazil", **options)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.log.close()
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(PATIENCE)
+        self.log.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def connection(server):
+    with server.connect(autocommit=True) as connection:
+        yield connection
+
+
+def fresh(connection, name, columns):
+    connection.execute(f"DROP TABLE IF EXISTS {name} CASCADE")
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+
+
+def test_psql_prints_what_postgresql_prints(server, connection):
+    fresh(connection, "printed", "k BIGINT PRIMARY KEY, at TIMESTAMP, price DECIMAL(10, 2), tags VARCHAR[], ok BOOLEAN")
+    script = """
+    INSERT INTO printed VALUES (1, '2024-01-01 10:00:00.5', 12.5, ARRAY['x', 'y z'], TRUE), (2, NULL, NULL, NULL, NULL);
+    SELECT * FROM printed ORDER BY k;
+    SELECT 1e15::DOUBLE AS big, 0.1::REAL AS small, INTERVAL '1 year 2 months 3 days 4 hours 5 minutes 6 seconds' AS long, 'a'::BYTEA AS bytes;
+    """
+    command = ["psql", "-X", "-A", "-h", "127.0.0.1", "-p", str(server.port), "-U", "tester", "frazil", "-f", "-"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.splitlines() == [
+        "INSERT 0 2",
+        "k|at|price|tags|ok",
+        '1|2024-01-01 10:00:00.5|12.50|{x,"y z"}|t',
+        "2||||",
+        "(2 rows)",
+        "big|small|long|bytes",
+        "1e+15|0.1|1 year 2 mons 3 days 04:05:06|\\x61",
+        "(1 row)",
+    ], done.stderr
+    failed = subprocess.run(command[:-2] + ["-c", "SELECT\n  nothing FROM printed"], capture_output=True, text=True, timeout=PATIENCE)
+    assert failed.returncode == 1
+    assert "LINE 2:   nothing FROM printed" in failed.stderr, failed.stderr
+
+
+@pytest.mark.parametrize("in_binary", [False, True])
+def test_every_type_comes_back_in_both_formats(connection, in_binary):
+    fresh(connection, "types", TYPES)
+    mark = "%b" if in_binary else "%t"
+    insert = f"INSERT INTO types VALUES ({', '.join([mark] * len(ROW))})"
+    for row in (ROW, NULLS):
+        assert connection.execute(insert, row).statusmessage == "INSERT 0 1"
+    cursor = connection.cursor(binary=in_binary)
+    assert cursor.execute("SELECT * FROM types ORDER BY k").fetchall() == [ROW, NULLS]
+    for column, value in zip(cursor.description, ROW, strict=True):
+        found = cursor.execute(f"SELECT k FROM types WHERE {column.name} = {mark}", (value,)).fetchall()
+        assert found == [(1,)], column.name
+    arrays = cursor.execute("SELECT ARRAY[1, NULL, 3], ARRAY['a', 'b c', NULL, ''], ARRAY[ARRAY[1, 2], ARRAY[3, 4]]").fetchone()
+    assert arrays == ([1, None, 3], ["a", "b c", None, ""], [[1, 2], [3, 4]])
+
+
+def test_statements_can_be_prepared(connection):
+    fresh(connection, "prepared", "k BIGINT PRIMARY KEY, s VARCHAR")
+    for k in range(5):
+        connection.execute("INSERT INTO prepared VALUES (%s, %s)", (k, f"s{k}"), prepare=True)
+    for k in range(5):
+        found = connection.execute("SELECT s FROM prepared WHERE k = %s LIMIT %s", (k, 1), prepare=True).fetchall()
+        assert found == [(f"s{k}",)]
+    assert connection.execute("UPDATE prepared SET s = %s WHERE k > %s", ("new", 2)).statusmessage == "UPDATE 2"
+    assert connection.execute("DELETE FROM prepared WHERE s = %s", ("new",)).statusmessage == "DELETE 2"
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        connection.execute("SELECT * FROM prepared WHERE k = %s::BIGINT", ("x",))
+
+
+def test_errors_say_what_where_and_what_to_do(connection):
+    with pytest.raises(psycopg.errors.UndefinedTable) as raised:
+        connection.execute("SELECT * FROM nowhere")
+    diagnosis = raised.value.diag
+    assert (diagnosis.statement_position, diagnosis.message_hint) == ("15", "SHOW TABLES lists what there is")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        connection.execute("SELECT 1 / 0")
+    with pytest.raises(psycopg.errors.SyntaxError):
+        connection.execute("SELEC 1")
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_transaction_sees_its_own_changes_and_nobody_else_does_before_it_commits(server, connection):
+    fresh(connection, "accounts", "k BIGINT PRIMARY KEY, s VARCHAR")
+    fresh(connection, "journal", "k BIGINT, s VARCHAR")
+    seen = lambda by: by.execute("SELECT k, s FROM accounts ORDER BY k").fetchall()
+    with server.connect() as other:
+        other.execute("INSERT INTO accounts VALUES (1, 'one')")
+        other.execute("INSERT INTO accounts VALUES (2, 'two'), (1, 'ONE')")
+        other.execute("UPDATE accounts SET s = s || '!' WHERE k = 2")
+        other.execute("INSERT INTO journal SELECT * FROM accounts")
+        assert seen(other) == [(1, "ONE"), (2, "two!")]
+        assert seen(connection) == []
+        other.rollback()
+        assert seen(other) == []
+        other.execute("INSERT INTO accounts VALUES (1, 'one')")
+        other.execute("INSERT INTO journal SELECT * FROM accounts")
+        before = connection.execute("SELECT COUNT(*) FROM journal").fetchone()
+        other.commit()
+        assert (before, seen(connection)) == ((0,), [(1, "one")])
+        assert connection.execute("SELECT * FROM journal").fetchall() == [(1, "one")]
+
+
+def test_of_two_transactions_that_change_one_row_the_second_fails(server, connection):
+    fresh(connection, "contended", "k BIGINT PRIMARY KEY, n BIGINT")
+    connection.execute("INSERT INTO contended VALUES (1, 0)")
+    with server.connect() as first, server.connect() as second:
+        first.execute("UPDATE contended SET n = n + 1")
+        second.execute("UPDATE contended SET n = n + 1")
+        first.commit()
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            second.commit()
+    assert connection.execute("SELECT n FROM contended").fetchall() == [(1,)]
+
+
+def test_a_failed_transaction_accepts_nothing_but_its_end(server, connection):
+    fresh(connection, "failing", "k BIGINT PRIMARY KEY")
+    with server.connect() as other:
+        other.execute("INSERT INTO failing VALUES (1)")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            other.execute("SELECT * FROM nowhere")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            other.execute("SELECT 1")
+        other.commit()
+        assert other.execute("SELECT * FROM failing").fetchall() == []
+
+
+def test_a_statement_is_cancelled_and_the_connection_goes_on(connection):
+    threading.Timer(0.5, connection.cancel).start()
+    start = time.monotonic()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        many = "generate_series(1, 1000000)"
+        connection.execute(f"SELECT COUNT(*) FROM {many} AS a (x), {many} AS b (y) WHERE (x * y) % 7 = 3")
+    assert time.monotonic() - start < 10
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_rows_come_in_portions(connection):
+    rows = connection.cursor().stream("SELECT x FROM generate_series(1, 20000) AS g (x)")
+    assert sum(x for (x,) in rows) == 20000 * 20001 // 2
+
+
+def test_acknowledged_rows_survive_kills_and_views_follow(tmp_path):
+    server = Server(tmp_path)
+    with server.connect(autocommit=True) as connection:
+        connection.execute("CREATE TABLE readings (k BIGINT PRIMARY KEY, v BIGINT)")
+        connection.execute("CREATE MATERIALIZED VIEW sums AS SELECT v % 10 AS g, COUNT(*) AS n FROM readings GROUP BY v % 10")
+        connection.execute("CREATE MATERIALIZED VIEW total AS SELECT SUM(n) AS n FROM sums")
+    acknowledged, attempted, stop = set(), set(), threading.Event()
+
+    def insert(client):
+        number = 0
+        while not stop.is_set():
+            try:
+                with server.connect(autocommit=True) as connection:
+                    while not stop.is_set():
+                        key = client * 1_000_000 + number
+                        attempted.add(key)
+                        number += 1
+                        connection.execute("INSERT INTO readings VALUES (%s, %s)", (key, number))
+                        acknowledged.add(key)
+            except psycopg.Error:
+                time.sleep(0.05)
+
+    clients = [threading.Thread(target=insert, args=(client,)) for client in range(8)]
+    for client in clients:
+        client.start()
+    for _ in range(2):
+        time.sleep(1.5)
+        server.kill()
+        server.start()
+    time.sleep(1)
+    stop.set()
+    for client in clients:
+        client.join(PATIENCE)
+    with server.connect(autocommit=True) as connection:
+        connection.execute("FLUSH")
+        keys = [key for (key,) in connection.execute("SELECT k FROM readings").fetchall()]
+        assert len(keys) == len(set(keys))
+        assert acknowledged <= set(keys) <= attempted
+        assert len(acknowledged) > 50
+        assert connection.execute("SELECT n FROM total").fetchone() == (len(keys),)
+    assert server.stop() == 0
+
+
+def test_an_address_that_others_can_reach_is_refused(tmp_path):
+    command = [binary(), "server", "-w", str(tmp_path / "w"), "--pg", "0.0.0.0:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1 and re.search("password", done.stderr), done.stderr
