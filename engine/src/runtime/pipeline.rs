@@ -151,7 +151,7 @@ struct Driver {
     flow: Arc<Dataflow>,
     leases: Vec<Lease>,
     coordinator: Coordinator,
-    slots: Vec<Sender<ToSlot>>,
+    slots: Slots,
     reports: mpsc::UnboundedReceiver<FromSlot>,
     stage: Arc<Stage>,
     new_splits: mpsc::UnboundedReceiver<(NodeId, Vec<Split>)>,
@@ -315,9 +315,7 @@ impl Driver {
 
     async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
         let outcome = self.drive(&mut events).await;
-        for slot in &self.slots {
-            let _ = slot.send(ToSlot::Stop);
-        }
+        self.slots.stop();
         self.helpers.shutdown().await;
         let phase = match outcome {
             Ok(ended) => match self.end(ended).await {
@@ -418,7 +416,7 @@ impl Driver {
             self.uncommitted.insert(epoch.number, epoch.timestamp_ms);
             self.note_uncommitted();
         }
-        let slots = self.slots.len();
+        let slots = self.slots.0.len();
         let mut starts = vec![start; slots];
         for (i, (nodes, changes)) in changes.into_iter().enumerate() {
             starts[i % slots].staged.extend(nodes.into_iter().map(|node| (node, changes.clone())));
@@ -431,7 +429,7 @@ impl Driver {
         if checkpoint {
             self.collecting.insert(epoch.number, Collecting { epoch, through, parts: vec![] });
         }
-        for (slot, start) in self.slots.iter().zip(starts) {
+        for (slot, start) in self.slots.0.iter().zip(starts) {
             let _ = slot.send(ToSlot::Start(Box::new(start)));
         }
     }
@@ -530,20 +528,39 @@ fn feeds(flow: &Dataflow) -> Vec<Feed> {
         .collect()
 }
 
+/// The inboxes of the threads that work. They end with this: each holds the inboxes of the others, so none would find its own
+/// abandoned, whatever became of the driver.
+struct Slots(Vec<Sender<ToSlot>>);
+
+impl Slots {
+    fn stop(&self) {
+        for slot in &self.0 {
+            let _ = slot.send(ToSlot::Stop);
+        }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn start_slots(
     warehouse: &Arc<Warehouse>,
     flow: &Arc<Dataflow>,
     restored: state::SlotState,
     reports: &mpsc::UnboundedSender<FromSlot>,
     metrics: &Arc<Metrics>,
-) -> Result<Vec<Sender<ToSlot>>> {
+) -> Result<Slots> {
     let (senders, inboxes): (Vec<_>, Vec<_>) = restored.iter().map(|_| crossbeam_channel::unbounded()).unzip();
+    let slots = Slots(senders);
     for (index, (inbox, restored)) in inboxes.into_iter().zip(restored).enumerate() {
         let parts = SlotParts {
             index,
             flow: flow.clone(),
             inbox,
-            peers: senders.clone(),
+            peers: slots.0.clone(),
             reports: reports.clone(),
             clock: warehouse.clock().clone(),
             metrics: metrics.clone(),
@@ -554,5 +571,5 @@ fn start_slots(
             .spawn(move || slot::run(parts))
             .map_err(|e| Error::new(ErrorKind::Unavailable, "a thread cannot be started").because(e))?;
     }
-    Ok(senders)
+    Ok(slots)
 }
