@@ -199,6 +199,36 @@ def test_a_failed_transaction_accepts_nothing_but_its_end(server, connection):
         assert other.execute("SELECT * FROM failing").fetchall() == []
 
 
+def test_a_savepoint_keeps_what_came_before_it(server, connection):
+    fresh(connection, "saved", "k BIGINT PRIMARY KEY")
+    with server.connect() as other:
+        other.execute("INSERT INTO saved VALUES (1)")
+        other.execute("SAVEPOINT here")
+        other.execute("INSERT INTO saved VALUES (2)")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            other.execute("SELECT * FROM nowhere")
+        other.execute("ROLLBACK TO SAVEPOINT here")
+        other.execute("INSERT INTO saved VALUES (3)")
+        other.execute("RELEASE SAVEPOINT here")
+        other.commit()
+    assert connection.execute("SELECT k FROM saved ORDER BY k").fetchall() == [(1,), (3,)]
+
+
+def test_clients_find_out_what_there_is(server, connection):
+    fresh(connection, "listed", "k BIGINT PRIMARY KEY, price DECIMAL(10, 2)")
+    connection.execute("CREATE MATERIALIZED VIEW listed_sums AS SELECT COUNT(*) AS n FROM listed")
+    tables = "SELECT table_name, table_type FROM information_schema.tables WHERE table_name LIKE %s ORDER BY table_name"
+    assert connection.execute(tables, ("listed%",)).fetchall() == [("listed", "BASE TABLE"), ("listed_sums", "VIEW")]
+    assert connection.execute("SELECT pg_catalog.version()").fetchone()[0].startswith("PostgreSQL 16")
+    command = ["psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(server.port), "-U", "tester", "frazil"]
+    described = subprocess.run(command + ["-c", "\\d listed"], capture_output=True, text=True, timeout=PATIENCE)
+    assert described.stdout.splitlines() == ["k|bigint||not null|", "price|numeric|||"], described.stderr
+    listed = subprocess.run(command + ["-c", "\\dv"], capture_output=True, text=True, timeout=PATIENCE)
+    assert "public|listed_sums|view|" in listed.stdout, listed.stderr
+    connection.execute("DROP TABLE listed CASCADE")
+    assert connection.execute(tables, ("listed%",)).fetchall() == []
+
+
 def test_a_statement_is_cancelled_and_the_connection_goes_on(connection):
     threading.Timer(0.5, connection.cancel).start()
     start = time.monotonic()
