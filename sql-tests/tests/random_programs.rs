@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use sql_tests::random::{Failure, Program, Reasons, Report, play, shrink};
 
 /// Programs that are played when nobody says how many.
-const PROGRAMS: u64 = 100;
+const PROGRAMS: u64 = 1_000;
 /// After so many failures no further program begins: each costs time to shrink.
 const FAILURES: usize = 6;
 /// Programs that are played at most to make a failing one smaller.

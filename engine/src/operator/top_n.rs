@@ -89,6 +89,9 @@ pub struct TopN {
     expiry: Option<PartitionExpiry>,
     /// Partitions that came since the last epoch, if they are kept by their time.
     new_partitions: Vec<u32>,
+    /// Rows looked at: what tests count.
+    #[cfg(test)]
+    walked: usize,
 }
 
 impl TopN {
@@ -126,6 +129,8 @@ impl TopN {
             slots: Vec::new(),
             expiry: None,
             new_partitions: Vec::new(),
+            #[cfg(test)]
+            walked: 0,
             spec: spec.clone(),
         })
     }
@@ -309,6 +314,10 @@ impl Operator for TopN {
                 }
             }
             merge.remove(partition, run, keep, self.spec.rank, &mut gone);
+        }
+        #[cfg(test)]
+        {
+            self.walked += visible.walked;
         }
         self.emit(&visible, out)?;
         for slot in touched {

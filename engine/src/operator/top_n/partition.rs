@@ -49,9 +49,19 @@ pub(super) struct Visible {
     pub weights: Vec<i64>,
     /// Row numbers, where they are shown.
     pub ranks: Vec<u64>,
+    /// Rows looked at: what tests count.
+    #[cfg(test)]
+    pub walked: usize,
 }
 
 impl Visible {
+    fn looked_at_one(&mut self) {
+        #[cfg(test)]
+        {
+            self.walked += 1;
+        }
+    }
+
     /// A row that stood at some visible positions stands at others.
     fn moved(&mut self, slot: u32, before: (i64, i64), now: (i64, i64), rank: Rank) {
         if rank == Rank::None {
@@ -177,6 +187,7 @@ impl Merge<'_> {
             if before >= window.end && now >= window.end || to_come == 0 && before == now {
                 break;
             }
+            visible.looked_at_one();
             let record = &self.records[*slot as usize];
             let was = if record.touched { record.before } else { record.weight };
             to_come -= usize::from(record.touched);
@@ -203,6 +214,7 @@ impl Merge<'_> {
             }
             let (mut all_before, mut all_now) = (0, 0);
             for slot in peers {
+                visible.looked_at_one();
                 let record = &self.records[*slot as usize];
                 let was = if record.touched { record.before } else { record.weight };
                 to_come -= usize::from(record.touched);

@@ -138,6 +138,42 @@ fn an_insert_only_input_leaves_only_the_window_in_the_state() {
 }
 
 #[test]
+fn work_does_not_grow_with_the_partition() {
+    let row = |a: i64| vec![Value::Null, Value::Int(a), Value::Null];
+    let change = |top: &mut TopN, a: i64, weight: i64| {
+        let before = top.walked;
+        let rows = crate::operator::law::batch_of(&input(), &[row(a)]);
+        top.on_changes(0, Changes::weighted(rows, vec![weight]), &mut vec![]).unwrap();
+        top.close_epoch(Epoch { number: 2, timestamp_ms: 0 }, &mut vec![]).unwrap();
+        top.walked - before
+    };
+    let work = |rank: Rank, size: i64, copies: i64| {
+        let spec = spec(&[], &[(1, ASC)], 0, Some(5), rank);
+        let output = match rank {
+            Rank::Rank | Rank::DenseRank => {
+                let place = Arc::new(Field::new("place", DataType::UInt64, false));
+                Arc::new(Schema::new([spec.output.fields().to_vec(), vec![place]].concat()))
+            }
+            _ => spec.output.clone(),
+        };
+        let mut top = TopN::new(&TopNSpec { output, ..spec }).unwrap();
+        let rows = (0..size).map(|a| row(2 * a)).collect::<Vec<_>>();
+        let rows = crate::operator::law::batch_of(&input(), &rows);
+        top.on_changes(0, Changes::weighted(rows, vec![copies; size as usize]), &mut vec![]).unwrap();
+        top.close_epoch(Epoch { number: 1, timestamp_ms: 0 }, &mut vec![]).unwrap();
+        // In front, in the middle, at the end: come and gone.
+        [-1, size, 2 * size].map(|a| change(&mut top, a + 1 - a % 2, 1) + change(&mut top, a + 1 - a % 2, -1))
+    };
+    for rank in [Rank::None, Rank::RowNumber, Rank::Rank, Rank::DenseRank] {
+        for copies in [1, 2] {
+            let (small, large) = (work(rank, 100, copies), work(rank, 10_000, copies));
+            assert_eq!(small, large, "{rank:?}, {copies} of each");
+            assert!(large.iter().all(|rows| *rows <= 2 * 8), "{rank:?}: {large:?}");
+        }
+    }
+}
+
+#[test]
 fn positions_stay_right_in_a_long_partition() {
     let spec = spec(&[], &[(1, ASC)], 0, None, Rank::RowNumber);
     let mut top = TopN::new(&spec).unwrap();
