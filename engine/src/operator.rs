@@ -28,7 +28,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::change::Changes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::watermark::Bound;
 
 /// Which epoch is being closed. An operator's output for an epoch depends only on the epoch's input set and on this.
@@ -101,8 +101,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Everything of the epoch has arrived: `out` receives all that is owed.
-    fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()>;
+    /// Everything of the epoch has arrived: `out` receives all that is owed. A stateless operator owes nothing.
+    fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
+        let _ = (epoch, out);
+        Ok(())
+    }
 
     /// The next moment, in ms since the Unix epoch, at which the operator has something to emit even if no change comes:
     /// an epoch with this time or a later one is owed. Asked after `close_epoch`.
@@ -110,12 +113,18 @@ pub trait Operator: Send {
         None
     }
 
-    /// The state that changed since the last call.
-    fn checkpoint(&mut self) -> Result<Vec<StateDelta>>;
+    /// The state that changed since the last call. This and what follows is for operators with state.
+    fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
+        Ok(vec![])
+    }
 
     /// Puts back rows of a state table, as `checkpoint` gave them.
-    fn restore(&mut self, delta: StateDelta) -> Result<()>;
+    fn restore(&mut self, delta: StateDelta) -> Result<()> {
+        Err(Error::internal("an operator without state has nothing to restore").with("table", delta.table))
+    }
 
     /// Rows of state held in memory, for metrics and tests.
-    fn state_rows(&self) -> usize;
+    fn state_rows(&self) -> usize {
+        0
+    }
 }

@@ -9,7 +9,7 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use crate::change::{Changes, Weights};
 use crate::error::{Error, Result};
-use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, columns};
+use crate::operator::{Operator, OperatorInfo, columns};
 
 /// What a [`Map`] does.
 #[derive(Debug, Clone)]
@@ -127,22 +127,6 @@ impl Operator for Map {
             out.push(changes);
         }
         Ok(())
-    }
-
-    fn close_epoch(&mut self, _epoch: Epoch, _out: &mut Vec<Changes>) -> Result<()> {
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
-        Ok(vec![])
-    }
-
-    fn restore(&mut self, _delta: StateDelta) -> Result<()> {
-        Err(Error::internal("a filter or projection has no state to restore"))
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }
 

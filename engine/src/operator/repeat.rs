@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use crate::change::Changes;
 use crate::error::{Error, Result};
-use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, columns};
+use crate::operator::{Operator, OperatorInfo, columns};
 
 /// Gives each row `n` times, where `n` is a column: never if it is NULL or less than 1. Stateless.
 #[derive(Debug)]
@@ -54,22 +54,6 @@ impl Operator for Repeat {
         let rows = columns::batch(&self.output, arrays, part.len())?;
         out.push(Changes::new(rows, columns::compact(weights)));
         Ok(())
-    }
-
-    fn close_epoch(&mut self, _epoch: Epoch, _out: &mut Vec<Changes>) -> Result<()> {
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
-        Ok(vec![])
-    }
-
-    fn restore(&mut self, _delta: StateDelta) -> Result<()> {
-        Err(Error::internal("repeating has no state to restore"))
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }
 

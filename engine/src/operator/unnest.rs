@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::change::{Changes, Weights};
 use crate::error::{Error, Result};
-use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, columns};
+use crate::operator::{Operator, OperatorInfo, columns};
 
 /// A list column that is taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,22 +257,6 @@ impl Operator for Unnest {
             out.push(changes);
         }
         Ok(())
-    }
-
-    fn close_epoch(&mut self, _epoch: Epoch, _out: &mut Vec<Changes>) -> Result<()> {
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
-        Ok(vec![])
-    }
-
-    fn restore(&mut self, _delta: StateDelta) -> Result<()> {
-        Err(Error::internal("unnesting has no state to restore"))
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }
 

@@ -315,19 +315,18 @@ fn transaction(cursor: &mut Cursor) -> Result<Parsed> {
         cursor.advance();
         let _ = cursor.accept("transaction") || cursor.accept("work");
     }
-    while control == TransactionControl::Begin {
-        let accepted = ["isolation level serializable", "isolation level repeatable read", "read write", "read only"]
-            .into_iter()
-            .chain([
-                "isolation level read committed",
-                "isolation level read uncommitted",
-                "not deferrable",
-                "deferrable",
-            ])
-            .any(|mode| cursor.accept(mode));
-        if !accepted {
-            break;
-        }
+    let modes = [
+        "isolation level serializable",
+        "isolation level repeatable read",
+        "isolation level read committed",
+        "isolation level read uncommitted",
+        "read write",
+        "read only",
+        "not deferrable",
+        "deferrable",
+    ];
+    let begins = control == TransactionControl::Begin;
+    while begins && modes.iter().any(|mode| cursor.accept(mode)) {
         cursor.accept_token(&Token::Comma);
     }
     Ok((Statement::Transaction(control), text.to_owned()))
