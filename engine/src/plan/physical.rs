@@ -2,7 +2,7 @@
 //!
 //! - Outer joins: DataFusion 53 carries equivalences of both inputs through every join. If one says that a column is constant
 //!   (a filter `c = 4`, an aggregate without groups), it takes the column for constant above the join too, and drops sorts
-//!   by it, although the join has added rows in which it is NULL. A [`ForgetExec`] over such an input hides them.
+//!   by it, although the join has added rows in which it is NULL. A `ForgetExec` over such an input hides them.
 //! - Filters that are pushed down in physical plans, the dynamic ones of joins and of ORDER BY ... LIMIT too: on their way they
 //!   find their columns by name, and where two columns have one name they end at the first; and those without columns
 //!   (`HAVING NULL`) pass aggregates that give a row over no input. Logical plans are optimised before, by rules that know better, so
