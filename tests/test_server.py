@@ -207,7 +207,9 @@ def test_a_savepoint_keeps_what_came_before_it(server, connection):
         other.execute("INSERT INTO saved VALUES (2)")
         with pytest.raises(psycopg.errors.UndefinedTable):
             other.execute("SELECT * FROM nowhere")
+        assert other.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
         other.execute("ROLLBACK TO SAVEPOINT here")
+        assert other.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
         other.execute("INSERT INTO saved VALUES (3)")
         other.execute("RELEASE SAVEPOINT here")
         other.commit()

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use engine::session::Engine;
-use engine::sql::statement::ParsedStatement;
+use engine::sql::statement::{ParsedStatement, Statement, TransactionControl};
 use futures::{FutureExt, Sink, StreamExt, stream};
 use pgwire::api::auth::{
     DefaultServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
@@ -21,9 +21,13 @@ use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::PortalStore;
 use pgwire::api::{
-    ClientInfo, ClientPortalStore, PgWireServerHandlers, PidSecretKeyGenerator, RandomPidSecretKeyGenerator, Type,
+    ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireServerHandlers, PidSecretKeyGenerator,
+    RandomPidSecretKeyGenerator, Type,
 };
 use pgwire::error::{PgWireError, PgWireResult};
+use pgwire::messages::extendedquery::Execute;
+use pgwire::messages::response::TransactionStatus;
+use pgwire::messages::simplequery::Query;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 use super::cancel::{Cancellations, Cancelled, Registration};
@@ -87,6 +91,14 @@ impl Handler {
         Ok(response(Outcome::Rows(rows), format, registration.listen()))
     }
 
+    /// A transaction that has failed is about to go back to a savepoint: clients are not told any more that it has failed,
+    /// unless it fails again. `pgwire` knows no savepoints.
+    async fn revive(&self, client: &mut impl ClientInfo) {
+        if self.session.in_transaction().await {
+            client.set_transaction_status(TransactionStatus::Transaction);
+        }
+    }
+
     /// Executes a statement unless it is cancelled; its rows, too, end when it is.
     async fn execute(&self, statement: &ParsedStatement, sql: &str, format: &Format) -> PgWireResult<Response> {
         let Some(registration) = self.registration.get() else { return Err(PgWireError::NotReadyForQuery) };
@@ -124,6 +136,19 @@ impl StartupHandler for Handler {
 
 #[async_trait]
 impl SimpleQueryHandler for Handler {
+    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if self.session.engine().parse(&query.query).is_ok_and(|statements| statements.iter().any(goes_back)) {
+            self.revive(client).await;
+        }
+        self._on_query(client, query).await
+    }
+
     async fn do_query<C>(&self, _client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -233,6 +258,23 @@ impl ExtendedQueryHandler for Handler {
         self.parser.clone()
     }
 
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let portal = client.portal_store().get_portal(message.name.as_deref().unwrap_or(DEFAULT_NAME));
+        let what = portal.map(|portal| portal.statement.statement.what.clone());
+        if let Some(What::Statement(statement)) = what
+            && goes_back(&statement)
+        {
+            self.revive(client).await;
+        }
+        self._on_execute(client, message).await
+    }
+
     async fn do_query<C>(&self, _client: &mut C, portal: &Portal<Prepared>, _max_rows: usize) -> PgWireResult<Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -258,6 +300,11 @@ impl ExtendedQueryHandler for Handler {
         let Some(statement) = statements.pop() else { return Ok(Response::EmptyQuery) };
         self.execute(&statement, &prepared.sql, &portal.result_column_format).await
     }
+}
+
+/// Whether a statement is ROLLBACK TO a savepoint.
+fn goes_back(parsed: &ParsedStatement) -> bool {
+    matches!(parsed.statement, Statement::Transaction(TransactionControl::RollbackTo(_)))
 }
 
 /// The values of a portal's parameters, as SQL.
@@ -313,7 +360,6 @@ fn response(outcome: Outcome, format: &Format, cancelled: Cancelled) -> Response
         }
         Outcome::Done(tag) => Response::Execution(Tag::new(&tag)),
         Outcome::Begun => Response::TransactionStart(Tag::new("BEGIN")),
-        Outcome::BackInTransaction => Response::TransactionStart(Tag::new("ROLLBACK")),
         Outcome::Ended(tag) => Response::TransactionEnd(Tag::new(tag)),
         Outcome::Setting(name, value) => {
             let columns =

@@ -16,8 +16,6 @@ pub enum Outcome {
     Done(String),
     /// A transaction has begun.
     Begun,
-    /// A transaction that may have failed has not: it went back to a savepoint.
-    BackInTransaction,
     /// A transaction has ended, with this tag.
     Ended(&'static str),
     /// The value of a setting of the protocol.
@@ -108,6 +106,11 @@ impl Session {
         }
     }
 
+    /// Whether there is a transaction, failed or not.
+    pub async fn in_transaction(&self) -> bool {
+        !matches!(*self.state.lock().await, State::Idle)
+    }
+
     /// A statement was broken off: the transaction that it belongs to can only be rolled back.
     pub async fn fail(&self) {
         let mut state = self.state.lock().await;
@@ -141,7 +144,7 @@ impl Session {
                     State::Failed(transaction) => State::Open(transaction),
                     other => other,
                 };
-                Ok(Outcome::BackInTransaction)
+                Ok(Outcome::Done("ROLLBACK".into()))
             }
             (TransactionControl::Savepoint(name), State::Open(transaction)) => {
                 transaction.savepoint(name);
