@@ -459,7 +459,7 @@ fn set(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "SET name = 'value'";
     cursor.expect("set", EXAMPLE)?;
     if cursor.word_at(1).is_some() && !cursor.accept("session") && cursor.word() == Some("local") {
-        let error = Error::sql("SET LOCAL is not supported: there are no transactions of several statements");
+        let error = Error::sql("SET LOCAL is not supported: settings know no transactions");
         return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
     }
     let name = setting_name(cursor, EXAMPLE)?;
