@@ -240,7 +240,7 @@ fn errors_have_places_and_say_what_to_write() {
         ("EXECUTE STATEMENT SET BEGIN SELECT 1; END", "expected INSERT or END", 1, 29),
         ("EXECUTE STATEMENT SET BEGIN INSERT INTO a SELECT 1; ", "expected INSERT or END", 1, 53),
         ("BEGIN STATEMENT", "expected STATEMENT SET", 1, 7),
-        ("START", "expected transaction", 1, 6),
+        ("START", "expected TRANSACTION", 1, 6),
         ("ROLLBACK TO", "savepoint's name", 1, 12),
         ("EXPLAIN ANALYZE SELECT 1", "EXPLAIN ANALYZE is not supported", 1, 9),
         ("EXPLAIN DROP TABLE t", "expected a query", 1, 9),
