@@ -31,6 +31,7 @@ mod owner;
 mod prepare;
 mod settings;
 mod show;
+mod subscribe;
 mod transaction;
 mod verify;
 
@@ -113,6 +114,8 @@ pub(crate) struct Inner {
     runs_file: AtomicBool,
     versions: watch::Receiver<Version>,
     touched: Arc<Touched>,
+    writers: change::Writers,
+    groups: change::Groups,
     maintenance: maintenance::Maintenance,
     owner: String,
 }
@@ -136,6 +139,8 @@ impl Engine {
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
             touched,
+            writers: change::Writers::default(),
+            groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
             warehouse,
             options,
@@ -356,8 +361,17 @@ impl Inner {
                 self.resume(job).await?;
                 done("RESUME JOB")
             }
+            Statement::Subscribe(subscribe) => Ok(Answer::Rows(self.subscribe(subscribe).await?)),
             Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
                 .hint("transactions of several statements need a session with a server: frazil server")),
+            Statement::CopyFrom(_) | Statement::CopyTo(_) | Statement::Cursor(_) | Statement::Deallocate(_) => {
+                Err(Error::sql("COPY, cursors and prepared statements are for clients of a server")
+                    .hint("connect to `frazil server`, for example with psql"))
+            }
+            Statement::Discard => {
+                settings.reset(None);
+                done("DISCARD ALL")
+            }
             Statement::Flush => {
                 self.resume_orphans().await?;
                 self.flush().await?;

@@ -9,7 +9,7 @@ use super::numeric;
 use crate::sqlstate::{INVALID_TEXT, NOT_SUPPORTED};
 
 /// Days from 1970-01-01 to 2000-01-01.
-const EPOCH_DAYS: i64 = 10_957;
+const EPOCH_DAYS: i64 = super::values::EPOCH_DAYS as i64;
 
 /// A value as SQL. `None` bytes are NULL.
 pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&[u8]>) -> PgWireResult<String> {
@@ -76,7 +76,7 @@ fn sql_type(data_type: &Type) -> Option<&'static str> {
 }
 
 /// A value in the binary format as text.
-fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
+pub fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
     fn word<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
         bytes.try_into().ok()
     }

@@ -178,7 +178,7 @@ impl System {
 
 /// Functions that `setup_pg_catalog` leaves out.
 fn functions(context: &SessionContext) {
-    let version = format!("PostgreSQL {} (Frazil {})", super::connection::SERVER_VERSION, env!("CARGO_PKG_VERSION"));
+    let version = format!("PostgreSQL {} (Frazil {})", super::startup::SERVER_VERSION, env!("CARGO_PKG_VERSION"));
     let version = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(version.clone()))));
     context.register_udf(create_udf("version", vec![], DataType::Utf8View, Volatility::Stable, Arc::new(version)));
     let setting = |arguments: &[ColumnarValue]| {

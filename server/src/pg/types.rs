@@ -1,9 +1,17 @@
 //! Arrow types as PostgreSQL types, and back.
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::FieldInfo;
+use pgwire::error::PgWireResult;
+
+use super::error::of_engine;
 
 /// The columns of a result as a client sees them.
 pub fn fields(schema: &Schema, format: &Format) -> Vec<FieldInfo> {
@@ -95,4 +103,12 @@ fn modifier(data_type: &DataType) -> i32 {
         DataType::Timestamp(TimeUnit::Millisecond, _) => 3,
         _ => -1,
     }
+}
+
+/// The answer to SHOW of a setting: one row of one column.
+pub fn setting(name: &str, value: &str) -> PgWireResult<SendableRecordBatchStream> {
+    let schema = Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8View, false)]));
+    let column: ArrayRef = Arc::new(StringViewArray::from(vec![value]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![column]).map_err(|error| of_engine(&error.into(), ""))?;
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]))))
 }

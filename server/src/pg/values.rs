@@ -25,7 +25,7 @@ use super::numeric;
 use super::types::pg_type;
 
 /// Days from 1970-01-01 to 2000-01-01.
-const EPOCH_DAYS: i32 = 10_957;
+pub const EPOCH_DAYS: i32 = 10_957;
 /// The same in microseconds.
 const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
@@ -62,7 +62,7 @@ pub fn rows(batch: &RecordBatch, fields: &[FieldInfo]) -> Result<Vec<DataRow>, A
 }
 
 /// A column in one of the types that are written below.
-fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let to = match column.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => DataType::BinaryView,
