@@ -356,8 +356,13 @@ impl Connection {
     async fn on_describe(&mut self, message: Describe) -> PgWireResult<()> {
         let (columns, format) = if message.target_type == TARGET_TYPE_BYTE_PORTAL {
             let name = message.name.as_deref().unwrap_or_default();
-            let open = self.portals.get(name).ok_or_else(|| unknown("portal", "34000", name))?;
-            (open.portal.prepared.columns.clone(), open.portal.format.clone())
+            match self.portals.get(name) {
+                Some(open) => (open.portal.prepared.columns.clone(), open.portal.format.clone()),
+                None => {
+                    let columns = self.session.cursor_columns(name).await;
+                    (Some(columns.ok_or_else(|| unknown("portal", "34000", name))?), Format::UnifiedText)
+                }
+            }
         } else {
             let prepared = self.prepared(message.name.as_deref())?;
             let oids = prepared.parameters.iter().map(|parameter| parameter.oid()).collect();
@@ -424,7 +429,10 @@ impl Connection {
     async fn on_close(&mut self, message: Close) -> PgWireResult<()> {
         let name = message.name.unwrap_or_default();
         match message.target_type == TARGET_TYPE_BYTE_PORTAL {
-            true => drop(self.portals.remove(&name)),
+            true => {
+                self.portals.remove(&name);
+                self.session.close_cursor(&name).await;
+            }
             false => drop(self.statements.remove(&name)),
         }
         Ok(self.client.feed(Message::CloseComplete(CloseComplete::new())).await?)

@@ -25,6 +25,7 @@ use super::codec::Client;
 use super::error::{of_engine, plain};
 use super::reply::done;
 use super::session::Session;
+pub use columns::elements;
 use decode::Decoder;
 use encode::Encoder;
 

@@ -83,7 +83,7 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
 async fn describe(session: &Session, statement: &ParsedStatement) -> engine::Result<engine::session::Description> {
     match &statement.statement {
         Statement::Cursor(control) => {
-            let columns = session.cursor_columns(control).await;
+            let columns = session.columns_of(control).await;
             Ok(engine::session::Description { columns, ..Default::default() })
         }
         _ => session.engine().describe(statement).await,

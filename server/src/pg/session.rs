@@ -169,14 +169,22 @@ impl Session {
         copied
     }
 
-    /// The columns of a cursor from which rows are fetched.
-    pub async fn cursor_columns(&self, control: &CursorControl) -> Option<SchemaRef> {
+    /// The columns of a statement about cursors, if it gives rows.
+    pub async fn columns_of(&self, control: &CursorControl) -> Option<SchemaRef> {
         match control {
-            CursorControl::Fetch { name, skip: false, .. } => {
-                self.cursors.lock().await.get(name).map(|cursor| cursor.columns())
-            }
+            CursorControl::Fetch { name, skip: false, .. } => self.cursor_columns(name).await,
             _ => None,
         }
+    }
+
+    /// The columns of a cursor. In the protocol it is a portal like others.
+    pub async fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.lock().await.get(name).map(Cursor::columns)
+    }
+
+    /// Closes a cursor, if there is one of that name.
+    pub async fn close_cursor(&self, name: &str) {
+        self.cursors.lock().await.remove(name);
     }
 
     async fn statement(&self, state: &mut State, parsed: &ParsedStatement, sql: &str) -> PgWireResult<Outcome> {

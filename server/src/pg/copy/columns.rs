@@ -131,7 +131,7 @@ impl TextColumn for Lists {
 }
 
 /// The elements of an array; inner arrays stay text.
-fn elements(text: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+pub fn elements(text: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     let inner = text.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?;
     let mut elements = Vec::new();
     if inner.trim_ascii().is_empty() {
