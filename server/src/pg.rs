@@ -36,7 +36,7 @@ use system::System;
 /// # Errors
 /// If the system tables cannot be made.
 pub async fn serve(engine: Engine, listener: TcpListener) -> engine::Result<()> {
-    let system = Arc::new(System::new(engine.clone())?);
+    let system = Arc::new(System::new(engine.clone()).await?);
     let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), tls: None };
     let mut connections = JoinSet::new();
     loop {

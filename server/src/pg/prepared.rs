@@ -61,7 +61,10 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
     let known = |number: usize| types.get(number - 1).and_then(|oid| Type::from_oid(*oid));
     let known = |number: usize| known(number).filter(|known| *known != Type::UNKNOWN);
     if system::is_system(&sql) {
-        let parameters = (1..=count).map(|number| known(number).unwrap_or(Type::TEXT)).collect();
+        let casts = system::cast_parameters(&sql);
+        let follows = |number: usize| casts.get(&number).cloned();
+        let parameters =
+            (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT)).collect();
         let columns = Some(system.describe(&sql, count).await.map_err(failed)?);
         return Ok(Prepared { what: What::System(sql.clone()), sql, parameters, columns });
     }

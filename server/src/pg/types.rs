@@ -13,11 +13,34 @@ use pgwire::error::PgWireResult;
 
 use super::error::of_engine;
 
+/// In the metadata of a column: its values are arrays of OIDs.
+pub const OIDS: &str = "frazil.oids";
+
+/// The types that values can have here.
+pub const KNOWN: [Type; 16] = [
+    Type::BOOL,
+    Type::INT2,
+    Type::INT4,
+    Type::INT8,
+    Type::FLOAT4,
+    Type::FLOAT8,
+    Type::NUMERIC,
+    Type::TEXT,
+    Type::VARCHAR,
+    Type::BYTEA,
+    Type::DATE,
+    Type::TIME,
+    Type::TIMESTAMP,
+    Type::TIMESTAMPTZ,
+    Type::INTERVAL,
+    Type::JSON,
+];
+
 /// The columns of a result as a client sees them.
 pub fn fields(schema: &Schema, format: &Format) -> Vec<FieldInfo> {
     let fields = schema.fields().iter().enumerate();
     let info = |(place, field): (usize, &arrow::datatypes::FieldRef)| {
-        let data_type = pg_type(field.data_type());
+        let data_type = if field.metadata().contains_key(OIDS) { Type::OID_ARRAY } else { pg_type(field.data_type()) };
         let size = size(&data_type);
         FieldInfo::new(field.name().clone(), None, None, data_type, format_of(format, place))
             .with_type_size(size)
