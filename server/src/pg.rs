@@ -19,7 +19,7 @@ mod session;
 mod startup;
 mod system;
 mod types;
-mod values;
+pub mod values;
 
 use std::sync::Arc;
 
