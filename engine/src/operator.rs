@@ -91,6 +91,9 @@ pub struct StateDelta {
 ///   bring, never go back, and change no result: an operator may forget what can never be touched again, as deletions of
 ///   its next checkpoint. (One that waits for windows to close also emits then.)
 pub trait Operator: Send {
+    /// What is fixed about it.
+    fn info(&self) -> OperatorInfo;
+
     /// Takes changes that arrived at input number `input`; `out` receives what can be emitted at once.
     fn on_changes(&mut self, input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()>;
 

@@ -166,15 +166,6 @@ impl AsOf {
         })
     }
 
-    /// What is fixed about it. State tables: `left` and `right`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo {
-            name: "AsOfJoin",
-            schema: self.output.clone(),
-            state: vec![self.sides[0].table("left"), self.sides[1].table("right")],
-        }
-    }
-
     /// Takes out rows without key or time.
     fn with_key_and_time(&mut self, side: usize, changes: Changes) -> Result<Changes> {
         let needed = self.on[side].iter().chain([&self.time[side]]);
@@ -348,6 +339,15 @@ fn is_range(from: Bound<&OrderKey>, to: Bound<&OrderKey>) -> bool {
 }
 
 impl Operator for AsOf {
+    // State tables: `left` and `right`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo {
+            name: "AsOfJoin",
+            schema: self.output.clone(),
+            state: vec![self.sides[0].table("left"), self.sides[1].table("right")],
+        }
+    }
+
     fn on_changes(&mut self, input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         if input > 1 {
             return Err(Error::internal("an ASOF join has two inputs").with("input", input));

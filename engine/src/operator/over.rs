@@ -115,12 +115,6 @@ impl Over {
         })
     }
 
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
-        OperatorInfo { name: "Over", schema: self.spec.output.clone(), state: vec![table] }
-    }
-
     fn width(&self) -> usize {
         self.spec.input.fields().len()
     }
@@ -245,6 +239,12 @@ impl Over {
 }
 
 impl Operator for Over {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
+        OperatorInfo { name: "Over", schema: self.spec.output.clone(), state: vec![table] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.pending.push(changes);
         Ok(())

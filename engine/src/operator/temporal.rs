@@ -112,11 +112,6 @@ impl Temporal {
         Ok(Self { spec: spec.clone(), rows, spans: Vec::new(), agenda: BTreeSet::new(), unsorted: false })
     }
 
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo { name: "TemporalFilter", schema: self.spec.output.clone(), state: vec![self.rows.table()] }
-    }
-
     /// The span of every row.
     fn spans(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Span>> {
         let mut spans = vec![(i64::MIN, i64::MAX); rows];
@@ -174,6 +169,11 @@ fn micros(column: &ArrayRef) -> Result<Int64Array> {
 }
 
 impl Operator for Temporal {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo { name: "TemporalFilter", schema: self.spec.output.clone(), state: vec![self.rows.table()] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.sort()?;
         let spans = self.spans(changes.rows().columns(), changes.len())?;

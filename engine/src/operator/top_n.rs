@@ -135,12 +135,6 @@ impl TopN {
         })
     }
 
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
-        OperatorInfo { name: "TopN", schema: self.spec.output.clone(), state: vec![table] }
-    }
-
     /// Whether rows beyond the window can be forgotten, since nothing before them ever disappears.
     fn forgets(&self) -> bool {
         self.spec.insert_only && self.spec.limit.is_some()
@@ -270,6 +264,12 @@ impl TopN {
 }
 
 impl Operator for TopN {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
+        OperatorInfo { name: "TopN", schema: self.spec.output.clone(), state: vec![table] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.sort();
         self.number_partitions(changes.rows().columns(), changes.len())?;

@@ -55,68 +55,28 @@ pub enum Instance {
     },
 }
 
-/// The operator that a node runs, if it runs one, and its facts.
-fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box<dyn Operator>, OperatorInfo)>> {
+/// The operator that a node runs, if it runs one.
+fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<Box<dyn Operator>>> {
     let input = || flow.nodes[node.inputs[0].0].schema.clone();
     let output = node.schema.clone();
-    let made = match &node.role {
+    let made: Box<dyn Operator> = match &node.role {
         Role::Upsert { key, event_time, .. } => {
             let order = event_time.map(|column| (column, SortOptions::default()));
-            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order })?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
+            Box::new(UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order })?)
         }
         Role::Operator(Kind::Map { predicate, expressions }) => {
             let (predicate, expressions) = (predicate.clone(), expressions.clone());
-            let operator = Map::new(&MapSpec { input: input(), predicate, expressions, output })?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
+            Box::new(Map::new(&MapSpec { input: input(), predicate, expressions, output })?)
         }
-        Role::Operator(Kind::Unnest(spec)) => {
-            let operator = Unnest::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Repeat { number }) => {
-            let operator = Repeat::new(&input(), *number, output)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::AsOf(spec)) => {
-            let operator = AsOf::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Aggregate(spec)) => {
-            let operator = Aggregate::new(spec.clone(), slot == 0)?;
-            let info = operator.info().clone();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Join(spec)) => {
-            let operator = Join::instance(spec, slot == 0)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::TopN(spec)) => {
-            let operator = TopN::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Over(spec)) => {
-            let operator = Over::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Temporal(spec)) => {
-            let operator = Temporal::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::EmitOnClose(spec)) => {
-            let operator = EmitOnClose::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
+        Role::Operator(Kind::Unnest(spec)) => Box::new(Unnest::new(spec)?),
+        Role::Operator(Kind::Repeat { number }) => Box::new(Repeat::new(&input(), *number, output)?),
+        Role::Operator(Kind::AsOf(spec)) => Box::new(AsOf::new(spec)?),
+        Role::Operator(Kind::Aggregate(spec)) => Box::new(Aggregate::new(spec.clone(), slot == 0)?),
+        Role::Operator(Kind::Join(spec)) => Box::new(Join::instance(spec, slot == 0)?),
+        Role::Operator(Kind::TopN(spec)) => Box::new(TopN::new(spec)?),
+        Role::Operator(Kind::Over(spec)) => Box::new(Over::new(spec)?),
+        Role::Operator(Kind::Temporal(spec)) => Box::new(Temporal::new(spec)?),
+        Role::Operator(Kind::EmitOnClose(spec)) => Box::new(EmitOnClose::new(spec)?),
         Role::Operator(Kind::Scan { .. } | Kind::Values(_) | Kind::Union)
         | Role::Source { .. }
         | Role::Feed { .. }
@@ -124,28 +84,23 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
         | Role::LateOutput { .. }
         | Role::SinkOutput(_) => return Ok(None),
     };
-    Ok(Some(made))
+    Ok(Some(observed(made, node, flow)))
 }
 
 /// Wraps an operator with the contract checks in debug builds.
-fn observed<O: Operator + 'static>(
-    operator: O,
-    info: OperatorInfo,
-    node: &FlowNode,
-    flow: &Dataflow,
-) -> (Box<dyn Operator>, OperatorInfo) {
+fn observed(operator: Box<dyn Operator>, node: &FlowNode, flow: &Dataflow) -> Box<dyn Operator> {
     if cfg!(debug_assertions) {
         let inputs = node.inputs.iter().map(|(from, _)| flow.nodes[*from].schema.clone()).collect();
-        (Box::new(Checked::new(operator, info.clone(), inputs)), info)
+        Box::new(Checked::new(operator, inputs))
     } else {
-        (Box::new(operator), info)
+        operator
     }
 }
 
 impl Instance {
     /// The instance of `node` in slot number `slot`.
     pub fn new(node: &FlowNode, flow: &Dataflow, slot: usize, metrics: &Arc<Metrics>) -> Result<Self> {
-        if let Some((operator, _)) = operator(node, flow, slot)? {
+        if let Some(operator) = operator(node, flow, slot)? {
             return Ok(Self::Operator(operator));
         }
         Ok(match &node.role {
@@ -169,7 +124,7 @@ impl Instance {
 
     /// The facts about a node's operator, if it runs one.
     pub fn info(node: &FlowNode, flow: &Dataflow) -> Result<Option<OperatorInfo>> {
-        Ok(operator(node, flow, 0)?.map(|(_, info)| info))
+        Ok(operator(node, flow, 0)?.map(|operator| operator.info()))
     }
 
     /// See [`Operator::on_changes`].

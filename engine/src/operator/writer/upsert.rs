@@ -90,12 +90,6 @@ impl UpsertNormalize {
         })
     }
 
-    /// What is fixed about it. State table: `current`, keyed by the table's key.
-    pub fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "current", schema: self.state_schema.clone(), key_len: self.spec.key.len() };
-        OperatorInfo { name: "UpsertNormalize", schema: self.spec.schema.clone(), state: vec![table] }
-    }
-
     fn number_keys(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
         hash::hash_columns(keys, rows, &mut self.hashes)?;
         self.keys.find_or_insert(&self.hashes, keys, &mut self.key_slots, |_, _| {})?;
@@ -185,6 +179,12 @@ impl UpsertNormalize {
 }
 
 impl Operator for UpsertNormalize {
+    // State table: `current`, keyed by the table's key.
+    fn info(&self) -> OperatorInfo {
+        let table = StateTable { name: "current", schema: self.state_schema.clone(), key_len: self.spec.key.len() };
+        OperatorInfo { name: "UpsertNormalize", schema: self.spec.schema.clone(), state: vec![table] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.pending.push(changes);
         Ok(())
@@ -347,8 +347,7 @@ mod tests {
         input.insert_only = insert_only;
         let make = move || {
             let upsert = UpsertNormalize::new(&spec(order)).unwrap();
-            let info = upsert.info();
-            (Box::new(upsert) as Box<dyn Operator>, info)
+            Box::new(upsert) as Box<dyn Operator>
         };
         Law::new(vec![input], make, move |seen| oracle(order, seen.epochs))
     }
