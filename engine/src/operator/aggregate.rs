@@ -413,6 +413,10 @@ impl Operator for Aggregate {
     fn state_rows(&self) -> usize {
         self.groups.len() + self.calls.multisets.iter().map(|(multiset, _)| multiset.len()).sum::<usize>()
     }
+
+    fn state_bytes(&self) -> usize {
+        self.groups.bytes() + self.calls.bytes()
+    }
 }
 
 /// Where two arrays differ: NULL equals NULL, NaN equals NaN.

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::hash;
 use crate::operator::columns::{self, compact, encoded_as};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
-use crate::rows::{KeyIndex, NO_SLOT, OrderKey};
+use crate::rows::{KeyIndex, NO_SLOT, OrderKey, vec_bytes};
 use side::Side;
 
 /// Output rows that are gathered at once.
@@ -412,5 +412,10 @@ impl Operator for AsOf {
 
     fn state_rows(&self) -> usize {
         self.sides.iter().map(Side::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let by_time = vec_bytes(&self.by_time) + self.state_rows() * size_of::<(OrderKey, Vec<u32>)>();
+        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>() + by_time + vec_bytes(&self.partners)
     }
 }

@@ -178,6 +178,10 @@ impl<O: Operator> Operator for Checked<O> {
     fn state_rows(&self) -> usize {
         self.operator.state_rows()
     }
+
+    fn state_bytes(&self) -> usize {
+        self.operator.state_bytes()
+    }
 }
 
 impl<O: Operator + ?Sized> Operator for Box<O> {
@@ -211,6 +215,10 @@ impl<O: Operator + ?Sized> Operator for Box<O> {
 
     fn state_rows(&self) -> usize {
         (**self).state_rows()
+    }
+
+    fn state_bytes(&self) -> usize {
+        (**self).state_bytes()
     }
 }
 

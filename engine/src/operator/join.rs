@@ -500,4 +500,8 @@ impl Operator for Join {
     fn state_rows(&self) -> usize {
         self.sides.iter().map(Side::len).sum()
     }
+
+    fn state_bytes(&self) -> usize {
+        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>()
+    }
 }

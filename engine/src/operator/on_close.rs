@@ -119,6 +119,11 @@ impl Operator for EmitOnClose {
     fn state_rows(&self) -> usize {
         self.rows.len()
     }
+
+    fn state_bytes(&self) -> usize {
+        // By time every row is named once.
+        self.rows.bytes() + self.rows.len() * size_of::<u32>()
+    }
 }
 
 /// The columns of held rows in the encoding of the schema.

@@ -31,7 +31,7 @@ use crate::operator::columns::{self, compact};
 use crate::operator::ledger::Ledger;
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
-use crate::rows::{KeyIndex, NO_SLOT, RowStore};
+use crate::rows::{KeyIndex, NO_SLOT, RowStore, vec_bytes};
 use evaluate::Batch;
 use partition::{Edits, Partition, Touched};
 
@@ -318,6 +318,13 @@ impl Operator for Over {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        // The partitions name every row once.
+        let partitions = vec_bytes(&self.partitions) + self.rows.len() * size_of::<u32>();
+        let places = vec_bytes(&self.result_of) + vec_bytes(&self.partition_of) + partitions;
+        self.keys.bytes() + self.rows.bytes() + self.results.bytes() + self.ledger.bytes() + places
     }
 }
 

@@ -16,6 +16,7 @@ use crate::operator::columns::{self, compact};
 use crate::operator::held::HeldRows;
 use crate::operator::on_close::encoded;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
+use crate::rows::vec_bytes;
 use crate::watermark::ordinals;
 
 /// Rows that are gathered at once.
@@ -230,6 +231,10 @@ impl Operator for Temporal {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.bytes() + vec_bytes(&self.spans) + self.agenda.len() * size_of::<(i64, u32)>()
     }
 }
 

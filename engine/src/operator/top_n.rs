@@ -25,7 +25,7 @@ use crate::operator::columns::{self, compact};
 use crate::operator::ledger::{Ledger, damaged};
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
-use crate::rows::KeyIndex;
+use crate::rows::{KeyIndex, vec_bytes};
 use crate::watermark::Bound;
 use expiry::PartitionExpiry;
 use partition::{Partition, Record, Window};
@@ -365,5 +365,11 @@ impl Operator for TopN {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        // The partitions name every row once.
+        let partitions = vec_bytes(&self.partitions) + self.rows.len() * size_of::<u32>();
+        self.keys.bytes() + self.rows.bytes() + vec_bytes(&self.records) + self.ledger.bytes() + partitions
     }
 }

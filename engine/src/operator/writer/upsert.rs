@@ -15,7 +15,7 @@ use crate::change::{Changes, consolidate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{self, vnode};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable, columns};
-use crate::rows::{KeyIndex, NO_SLOT, RowStore, RowView};
+use crate::rows::{KeyIndex, NO_SLOT, RowStore, RowView, vec_bytes};
 
 /// What an [`UpsertNormalize`] does.
 #[derive(Debug, Clone)]
@@ -284,6 +284,10 @@ impl Operator for UpsertNormalize {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.keys.bytes() + self.rows.bytes() + vec_bytes(&self.current)
     }
 }
 
