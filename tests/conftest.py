@@ -4,6 +4,7 @@ import pytest
 
 import flights
 from frazil import Warehouse
+from server import Server
 
 
 def pytest_addoption(parser):
@@ -25,3 +26,10 @@ def finished(tmp_path_factory):
     warehouse = Warehouse(tmp_path_factory.mktemp("finished") / "warehouse")
     warehouse.run_to_end(flights.SQL)
     return warehouse
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    assert server.stop() == 0

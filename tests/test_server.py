@@ -3,7 +3,6 @@
 import datetime
 import decimal
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -11,7 +10,8 @@ import time
 import psycopg
 import pytest
 
-from frazil import PATIENCE, binary
+from frazil import PATIENCE
+from server import Server
 
 TYPES = """k BIGINT PRIMARY KEY, b BOOLEAN, i INT, r REAL, d DOUBLE, n DECIMAL(38, 10), s VARCHAR, y BYTEA, da DATE, ti TIME,
 ts TIMESTAMP, tz TIMESTAMP WITH TIME ZONE"""
@@ -30,52 +30,6 @@ ROW = (
     datetime.datetime(1969, 7, 20, 20, 17, tzinfo=datetime.timezone.utc),
 )
 NULLS = (2,) + (None,) * 11
-
-
-class Server:
-    """A running server; it can be killed and started again on the same warehouse."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.start()
-
-    def start(self):
-        command = [binary(), "server", "-w", str(self.directory / "warehouse"), "--pg", f"127.0.0.1:{self.port}"]
-        self.log = open(self.directory / "server.log", "ab")
-        self.process = subprocess.Popen(command + ["--commit-interval", "100ms"], stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.connect().close()
-                return
-            except psycopg.OperationalError:
-                assert self.process.poll() is None, (self.directory / "server.log").read_text()[-4000:]
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.05)
-
-    def connect(self, **options):
-        return psycopg.connect(f"host=127.0.0.1 port={self.port} user=tester dbname=frazil", **options)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        self.log.close()
-
-    def stop(self):
-        self.process.terminate()
-        code = self.process.wait(PATIENCE)
-        self.log.close()
-        return code
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    assert server.stop() == 0
 
 
 @pytest.fixture

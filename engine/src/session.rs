@@ -1,6 +1,6 @@
 //! The engine as its users see it: open a warehouse, execute statements, run a file of them, watch progress, shut down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -33,6 +33,8 @@ mod settings;
 mod show;
 mod transaction;
 mod verify;
+
+use settings::Settings;
 
 pub use prepare::Description;
 pub use show::{Relation, RelationKind};
@@ -89,10 +91,11 @@ pub struct Progress {
     pub checkpoints: u64,
 }
 
-/// A warehouse opened by this process. Cheap to clone; all clones are one engine.
+/// A warehouse opened by this process, and what one user of it has set. Cheap to clone; all clones are one engine and one user.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    settings: Arc<Settings>,
 }
 
 /// What all clones of an engine share.
@@ -106,7 +109,6 @@ pub(crate) struct Inner {
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
     /// Counters of all pipelines that this process ever ran.
     metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
-    settings: Mutex<BTreeMap<String, String>>,
     /// A file is being run: its paths start at its own directory, wherever that was when the tables were created.
     runs_file: AtomicBool,
     versions: watch::Receiver<Version>,
@@ -130,7 +132,6 @@ impl Engine {
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
             metrics: Mutex::default(),
-            settings: Mutex::default(),
             runs_file: AtomicBool::new(false),
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
@@ -139,7 +140,12 @@ impl Engine {
             warehouse,
             options,
         });
-        Ok(Self { inner })
+        Ok(Self { inner, settings: Arc::default() })
+    }
+
+    /// The same engine for another user: what one sets (SET) does not hold for the other.
+    pub fn session(&self) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::default() }
     }
 
     /// Splits and parses a text of one or more statements separated by `;`.
@@ -156,7 +162,7 @@ impl Engine {
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
         self.inner
-            .execute(parsed)
+            .execute(parsed, &self.settings)
             .await
             .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
     }
@@ -170,7 +176,7 @@ impl Engine {
         let mut draft = Draft::new(&snapshot, Existing::Resume);
         for parsed in &statements {
             let at = Some(parsed.position);
-            self.inner.define(&mut draft, parsed).await.map_err(|error| error.at(at))?;
+            self.inner.define(&mut draft, parsed, &self.settings).await.map_err(|error| error.at(at))?;
         }
         self.inner.refuse_remote(&draft.ended).await?;
         self.inner.commit(&draft).await?;
@@ -249,15 +255,17 @@ impl Inner {
     }
 
     /// One statement of a file that `run` executes.
-    async fn define(&self, draft: &mut Draft, parsed: &ParsedStatement) -> Result<()> {
+    async fn define(&self, draft: &mut Draft, parsed: &ParsedStatement, settings: &Settings) -> Result<()> {
         match &parsed.statement {
             Statement::CreateTable(table) => draft.create_table(self, parsed, table).await.map(|_| ()),
-            Statement::CreateView(view) => draft.create_view(self, parsed, view).await.map(|_| ()),
+            Statement::CreateView(view) => draft.create_view(self, parsed, view, settings).await.map(|_| ()),
             Statement::CreateFunction(function) => draft.create_function(self, parsed, function).await,
-            Statement::Insert(insert) => draft.create_insert_job(self, parsed, std::slice::from_ref(insert)).await,
-            Statement::StatementSet(inserts) => draft.create_insert_job(self, parsed, inserts).await,
+            Statement::Insert(insert) => {
+                draft.create_insert_job(self, parsed, std::slice::from_ref(insert), settings).await
+            }
+            Statement::StatementSet(inserts) => draft.create_insert_job(self, parsed, inserts, settings).await,
             Statement::Set { name, value } => {
-                if let Some(notice) = self.set(name, value)? {
+                if let Some(notice) = settings.set(name, value)? {
                     tracing::warn!("{notice}");
                 }
                 Ok(())
@@ -267,7 +275,7 @@ impl Inner {
         }
     }
 
-    async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
+    async fn execute(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Answer> {
         let done = |tag: &str| Ok(Answer::Done(tag.into()));
         match &parsed.statement {
             Statement::Query(query) => self.query(query).await,
@@ -285,7 +293,7 @@ impl Inner {
                     self.resume_orphans().await?;
                 }
                 let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
-                if draft.create_view(self, parsed, view).await?
+                if draft.create_view(self, parsed, view, settings).await?
                     && let Err(error) = self.commit_and_start(&draft).await
                 {
                     // A row that its query cannot be computed for: the view never held anything.
@@ -310,29 +318,39 @@ impl Inner {
             Statement::Insert(insert) => {
                 self.resume_orphans().await?;
                 match self.is_continuous(insert).await? {
-                    true => self.insert_job(parsed, std::slice::from_ref(insert)).await,
-                    false => Ok(Answer::Done(format!("INSERT 0 {}", self.insert(insert).await?))),
+                    true => self.insert_job(parsed, std::slice::from_ref(insert), settings).await,
+                    false => {
+                        let rows = self.insert(insert).await?;
+                        self.flush_if_asked(settings).await?;
+                        Ok(Answer::Done(format!("INSERT 0 {rows}")))
+                    }
                 }
             }
             Statement::Change(change) => {
                 self.resume_orphans().await?;
-                Ok(Answer::Done(self.change(change).await?))
+                let tag = self.change(change).await?;
+                self.flush_if_asked(settings).await?;
+                Ok(Answer::Done(tag))
             }
             Statement::Verify(name) => self.verify(name).await.map_err(|error| error.at(Some(parsed.position))),
             Statement::StatementSet(inserts) => {
                 self.resume_orphans().await?;
-                self.insert_job(parsed, inserts).await
+                self.insert_job(parsed, inserts, settings).await
             }
             Statement::Explain { incremental, query, on_window_close } => {
                 self.explain(*incremental, query, *on_window_close).await
             }
             Statement::ExplainChange(change) => self.explain_change(change).await,
-            Statement::Show(show) => self.show(show).await,
+            Statement::Show(show) => self.show(show, settings).await,
             Statement::Describe(name) => self.describe(name).await,
-            Statement::Set { name, value } => Ok(match self.set(name, value)? {
+            Statement::Set { name, value } => Ok(match settings.set(name, value)? {
                 Some(notice) => Answer::Noticed { tag: "SET".into(), notice },
                 None => Answer::Done("SET".into()),
             }),
+            Statement::Reset(name) => {
+                settings.reset(name.as_deref());
+                done("RESET")
+            }
             Statement::Resume(job) => {
                 self.resume_orphans().await?;
                 self.resume(job).await?;
@@ -348,6 +366,11 @@ impl Inner {
         }
     }
 
+    /// `SET implicit_flush = true`: a change is acknowledged when the views reflect it.
+    async fn flush_if_asked(&self, settings: &Settings) -> Result<()> {
+        if settings.implicit_flush() { self.flush().await } else { Ok(()) }
+    }
+
     /// Stops the jobs that a draft ends, commits it, and starts those that it stands for.
     async fn commit_and_start(&self, draft: &Draft) -> Result<()> {
         self.refuse_remote(&draft.ended).await?;
@@ -359,10 +382,10 @@ impl Inner {
         committed
     }
 
-    async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert]) -> Result<Answer> {
+    async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert], settings: &Settings) -> Result<Answer> {
         let snapshot = self.snapshot().await?;
         let mut draft = Draft::new(&snapshot, Existing::Refuse);
-        draft.create_insert_job(self, parsed, inserts).await?;
+        draft.create_insert_job(self, parsed, inserts, settings).await?;
         self.commit_and_start(&draft).await?;
         let names: Vec<_> =
             draft.jobs.iter().filter_map(|id| draft.snapshot.jobs.get(id)).map(|j| j.name.clone()).collect();

@@ -77,6 +77,9 @@ pub struct ServerArgs {
     /// Where the PostgreSQL protocol is spoken. Port 0 takes a free one, which is logged.
     #[arg(long, default_value = "127.0.0.1:5433", env = "FRAZIL_PG")]
     pub pg: SocketAddr,
+    /// Where HTTP is spoken: the API and health. Port 0 takes a free one, which is logged.
+    #[arg(long, default_value = "127.0.0.1:8080", env = "FRAZIL_HTTP")]
+    pub http: SocketAddr,
     /// Tasks per job; the number of cores unless given.
     #[arg(long, env = "FRAZIL_PARALLELISM", value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
     pub parallelism: Option<u16>,

@@ -2,6 +2,7 @@
 
 mod cli;
 mod failure;
+mod http;
 mod input;
 mod logging;
 mod output;
@@ -12,6 +13,7 @@ mod script;
 mod server;
 mod shell;
 mod signals;
+mod sqlstate;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -39,7 +39,7 @@ pub async fn serve(engine: Engine, listener: TcpListener) -> engine::Result<()> 
                 Ok((socket, peer)) => {
                     // A statement's answer is one small message: it should not wait for more.
                     let _ = socket.set_nodelay(true);
-                    let connection = Arc::new(Connection::new(engine.clone(), system.clone(), cancellations.clone()));
+                    let connection = Arc::new(Connection::new(&engine, system.clone(), cancellations.clone()));
                     connections.spawn(async move {
                         if let Err(error) = process_socket(socket, None, connection).await {
                             tracing::debug!(%peer, %error, "a connection broke off");

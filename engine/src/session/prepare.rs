@@ -8,6 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast;
 
 use crate::error::Result;
+use crate::session::settings::Settings;
 use crate::session::{Answer, Engine, Inner};
 use crate::sql::context::Mode;
 use crate::sql::statement::{Change, Insert, ParsedStatement, Statement};
@@ -26,12 +27,12 @@ impl Engine {
     /// Describes a statement without executing it.
     pub async fn describe(&self, parsed: &ParsedStatement) -> Result<Description> {
         let at = Some(parsed.position);
-        self.inner.description(parsed).await.map_err(|error| error.at(at))
+        self.inner.description(parsed, &self.settings).await.map_err(|error| error.at(at))
     }
 }
 
 impl Inner {
-    async fn description(&self, parsed: &ParsedStatement) -> Result<Description> {
+    async fn description(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Description> {
         let planner = self.planner(self.snapshot().await?);
         Ok(match &parsed.statement {
             Statement::Query(query) => {
@@ -52,7 +53,7 @@ impl Inner {
             }
             // What they answer is small and changes nothing.
             Statement::Show(_) | Statement::Describe(_) | Statement::Explain { .. } | Statement::ExplainChange(_) => {
-                match self.execute(parsed).await? {
+                match self.execute(parsed, settings).await? {
                     Answer::Rows(rows) => Description { columns: Some(rows.schema()), ..Description::default() },
                     _ => Description::default(),
                 }

@@ -1,54 +1,100 @@
 //! SET: what it knows, and what it only remembers.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::plan::guard::OnError;
-use crate::session::Inner;
 use crate::session::jobs::ON_ERROR;
 
+/// Statements that change rows return after all views reflect them.
+const IMPLICIT_FLUSH: &str = "implicit_flush";
+/// Another name that programs know it by.
+const IMPLICIT_FLUSH_ALIAS: &str = "rw_implicit_flush";
+
 /// Settings that mean something, with what they mean.
-const SETTINGS: [(&str, &str); 2] = [
+const SETTINGS: [(&str, &str); 3] = [
     ("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'"),
     (
         ON_ERROR,
         "what the jobs created after it do with a row that an expression cannot be computed for: 'stop', the default, or 'null'",
     ),
+    (
+        IMPLICIT_FLUSH,
+        "whether INSERT, UPDATE, DELETE, MERGE and TRUNCATE return only after all views reflect them: 'true' or 'false', the default",
+    ),
 ];
 
-impl Inner {
-    /// All settings of this session.
-    pub(super) fn settings(&self) -> BTreeMap<String, String> {
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// Those that a job keeps.
+const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
+
+/// What one user has set: a shell, a connection, a file that is run.
+#[derive(Debug, Default)]
+pub struct Settings(Mutex<BTreeMap<String, String>>);
+
+impl Settings {
+    fn values(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value that a setting was given.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.values().get(known_as(name)).cloned()
     }
 
     /// Settings that a job created now keeps.
-    pub(super) fn job_settings(&self) -> BTreeMap<String, String> {
-        let known = |name: &str| SETTINGS.iter().any(|(known, _)| *known == name);
-        self.settings().into_iter().filter(|(name, _)| known(name)).collect()
+    pub(super) fn for_jobs(&self) -> BTreeMap<String, String> {
+        let values = self.values();
+        let set = OF_JOBS.iter().filter_map(|name| values.get_key_value(*name));
+        set.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Whether changes are flushed before their statement returns.
+    pub(super) fn implicit_flush(&self) -> bool {
+        self.get(IMPLICIT_FLUSH).is_some_and(|value| boolean(&value) == Some(true))
+    }
+
+    /// `RESET name`; `None` resets all.
+    pub(super) fn reset(&self, name: Option<&str>) {
+        match name {
+            Some(name) => drop(self.values().remove(known_as(name))),
+            None => self.values().clear(),
+        }
     }
 
     /// `SET name = value`. A name that means nothing here is remembered, for programs that set what other engines know;
     /// returns what to tell the user then.
     pub(super) fn set(&self, name: &str, value: &str) -> Result<Option<String>> {
-        if name == "commit_interval" && crate::options::parse_duration(value).is_none() {
-            return Err(crate::options::bad_value(name, value, "a duration such as '500ms' or '1s'"));
-        }
-        if name == ON_ERROR && OnError::from_setting(value).is_none() {
-            return Err(crate::options::bad_value(name, value, "'stop' or 'null'"));
-        }
-        let notice = match SETTINGS.iter().any(|(known, _)| *known == name) {
-            true => None,
-            false => Some(match crate::options::nearest(name, SETTINGS.iter().map(|(known, _)| *known)) {
-                Some(nearest) => {
-                    format!("there is no setting named {name}, so it has no effect; did you mean {nearest}?")
-                }
-                None => format!("there is no setting named {name}, so it has no effect"),
-            }),
+        let name = known_as(name);
+        let good = match name {
+            "commit_interval" => {
+                crate::options::parse_duration(value).map(drop).ok_or("a duration such as '500ms' or '1s'")
+            }
+            ON_ERROR => OnError::from_setting(value).map(drop).ok_or("'stop' or 'null'"),
+            IMPLICIT_FLUSH => boolean(value).map(drop).ok_or("'true' or 'false'"),
+            _ => Ok(()),
         };
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        settings.insert(name.into(), value.into());
-        Ok(notice)
+        good.map_err(|expected| crate::options::bad_value(name, value, expected))?;
+        self.values().insert(name.into(), value.into());
+        if SETTINGS.iter().any(|(known, _)| *known == name) {
+            return Ok(None);
+        }
+        Ok(Some(match crate::options::nearest(name, SETTINGS.iter().map(|(known, _)| *known)) {
+            Some(nearest) => format!("there is no setting named {name}, so it has no effect; did you mean {nearest}?"),
+            None => format!("there is no setting named {name}, so it has no effect"),
+        }))
+    }
+}
+
+fn known_as(name: &str) -> &str {
+    if name == IMPLICIT_FLUSH_ALIAS { IMPLICIT_FLUSH } else { name }
+}
+
+/// A value as PostgreSQL reads booleans.
+fn boolean(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" | "1" => Some(true),
+        "false" | "off" | "no" | "0" => Some(false),
+        _ => None,
     }
 }

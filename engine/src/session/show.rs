@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::plan::explain::explain;
 use crate::runtime::checkpoint::Payload;
 use crate::session::adhoc::rows;
+use crate::session::settings::Settings;
 use crate::session::{Answer, Inner, jobs, owner};
 use crate::sql::context::{Mode, stored_schema};
 use crate::sql::inline::definition;
@@ -70,7 +71,7 @@ fn table(columns: &[&str], lines: Vec<Vec<Option<String>>>) -> Result<Answer> {
 
 impl Inner {
     /// `SHOW ...`.
-    pub async fn show(&self, show: &Show) -> Result<Answer> {
+    pub async fn show(&self, show: &Show, settings: &Settings) -> Result<Answer> {
         let snapshot = self.snapshot().await?;
         match show {
             Show::Tables => {
@@ -108,10 +109,8 @@ impl Inner {
                 table(&["name", "statement"], vec![vec![Some(object.name.clone()), Some(object.sql.clone())]])
             }
             Show::Setting(name) => {
-                let value = self
-                    .settings()
+                let value = settings
                     .get(name)
-                    .cloned()
                     .or_else(|| (name == "commit_interval").then(|| format!("{:?}", self.options.commit_interval)));
                 match value {
                     Some(value) => table(&[name], vec![vec![Some(value)]]),

@@ -58,7 +58,9 @@ impl Transaction {
     /// # Errors
     /// `Conflict` if somebody else has changed a table from which a change was computed: nothing is committed then.
     pub async fn commit(self) -> Result<()> {
-        self.engine.inner.commit_changes(self.base.version, self.written).await
+        let changed = !self.written.is_empty();
+        self.engine.inner.commit_changes(self.base.version, self.written).await?;
+        if changed { self.engine.inner.flush_if_asked(&self.engine.settings).await } else { Ok(()) }
     }
 
     /// `SAVEPOINT`. A name can be given again: the newest counts.
@@ -116,10 +118,11 @@ impl Transaction {
                 Ok(Answer::Done(tag(change, self.change(&inner, Work::Change(change)).await?)))
             }
             Statement::Set { .. }
+            | Statement::Reset(_)
             | Statement::Show(_)
             | Statement::Describe(_)
             | Statement::Explain { .. }
-            | Statement::ExplainChange(_) => inner.execute(parsed).await,
+            | Statement::ExplainChange(_) => inner.execute(parsed, &self.engine.settings).await,
             _ => Err(Error::sql("this statement is no part of a transaction").hint("COMMIT or ROLLBACK first")),
         }
     }

@@ -17,7 +17,9 @@ mod function;
 mod prepare;
 mod refuse;
 mod rewrite;
+mod setting;
 mod temporal;
+mod transaction;
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
@@ -27,14 +29,12 @@ pub use self::cursor::quoted;
 use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
-use crate::sql::statement::{
-    Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement, TransactionControl,
-};
+use crate::sql::statement::{Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement};
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 20] = [
+const STATEMENTS: [&str; 21] = [
     "select", "values", "with", "create", "drop", "insert", "update", "delete", "merge", "truncate", "verify",
-    "execute", "begin", "explain", "show", "describe", "desc", "set", "flush", "resume",
+    "execute", "begin", "explain", "show", "describe", "desc", "set", "flush", "resume", "reset",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
@@ -97,13 +97,14 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         }
         "update" | "delete" | "merge" | "truncate" => change::change_statement(cursor),
         "verify" => verify(cursor),
-        "begin" if cursor.word_at(1) != Some("statement") => transaction(cursor),
-        "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => transaction(cursor),
+        "begin" if cursor.word_at(1) != Some("statement") => transaction::transaction(cursor),
+        "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => transaction::transaction(cursor),
         "execute" | "begin" => statement_set(cursor),
         "explain" => explain(cursor),
         "show" => show(cursor),
         "describe" | "desc" => describe(cursor),
-        "set" => set(cursor),
+        "set" => setting::set(cursor),
+        "reset" => setting::reset(cursor),
         "resume" => resume(cursor),
         "flush" => {
             cursor.advance();
@@ -289,49 +290,6 @@ fn verify(cursor: &mut Cursor) -> Result<Parsed> {
     Ok((Statement::Verify(name), text))
 }
 
-/// `BEGIN`, `COMMIT`, `ROLLBACK` and their other names. Isolation levels are read and make no difference: none is stronger.
-fn transaction(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "BEGIN, COMMIT, ROLLBACK or SAVEPOINT name";
-    type Named = fn(String) -> TransactionControl;
-    let named: [(&str, &str, Named); 4] = [
-        ("savepoint", "SAVEPOINT", TransactionControl::Savepoint),
-        ("release", "RELEASE", TransactionControl::Release),
-        ("rollback to", "ROLLBACK TO", TransactionControl::RollbackTo),
-        ("rollback transaction to", "ROLLBACK TO", TransactionControl::RollbackTo),
-    ];
-    if let Some((_, text, control)) = named.into_iter().find(|(phrase, ..)| cursor.accept(phrase)) {
-        cursor.accept("savepoint");
-        let name = cursor.name("the savepoint's name")?;
-        return Ok((Statement::Transaction(control(name.clone())), format!("{text} {}", quoted(&name))));
-    }
-    let (control, text) = match cursor.word().unwrap_or_default() {
-        "begin" | "start" => (TransactionControl::Begin, "BEGIN"),
-        "commit" | "end" => (TransactionControl::Commit, "COMMIT"),
-        _ => (TransactionControl::Rollback, "ROLLBACK"),
-    };
-    if cursor.accept("start") {
-        cursor.expect("transaction", EXAMPLE)?;
-    } else {
-        cursor.advance();
-        let _ = cursor.accept("transaction") || cursor.accept("work");
-    }
-    let modes = [
-        "isolation level serializable",
-        "isolation level repeatable read",
-        "isolation level read committed",
-        "isolation level read uncommitted",
-        "read write",
-        "read only",
-        "not deferrable",
-        "deferrable",
-    ];
-    let begins = control == TransactionControl::Begin;
-    while begins && modes.iter().any(|mode| cursor.accept(mode)) {
-        cursor.accept_token(&Token::Comma);
-    }
-    Ok((Statement::Transaction(control), text.to_owned()))
-}
-
 /// `EXECUTE STATEMENT SET BEGIN ...; END`, or `BEGIN STATEMENT SET; ...; END`: the `;` within do not end it.
 fn statement_set(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "EXECUTE STATEMENT SET BEGIN INSERT INTO a ...; INSERT INTO b ...; END";
@@ -434,8 +392,8 @@ fn show(cursor: &mut Cursor) -> Result<Parsed> {
                 return Err(error.hint(format!("write {EXAMPLE}; DESCRIBE name lists columns")));
             }
             _ => {
-                let name = setting_name(cursor, EXAMPLE)?;
-                let text = format!("SHOW {}", setting_text(&name));
+                let name = setting::name(cursor, EXAMPLE)?;
+                let text = format!("SHOW {}", setting::text(&name));
                 (Show::Setting(name), text)
             }
         }
@@ -455,27 +413,6 @@ fn describe(cursor: &mut Cursor) -> Result<Parsed> {
     Ok((Statement::Describe(name), text))
 }
 
-fn set(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "SET name = 'value'";
-    cursor.expect("set", EXAMPLE)?;
-    if cursor.word_at(1).is_some() && !cursor.accept("session") && cursor.word() == Some("local") {
-        let error = Error::sql("SET LOCAL is not supported: settings know no transactions");
-        return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
-    }
-    let name = setting_name(cursor, EXAMPLE)?;
-    // `SET TIME ZONE 'UTC'` has no sign between.
-    if !cursor.accept_token(&Token::Eq) && !cursor.accept("to") && name != "timezone" {
-        return Err(cursor.unexpected("`=` or TO", EXAMPLE));
-    }
-    let mut value = setting_value(cursor, EXAMPLE)?;
-    while cursor.accept_token(&Token::Comma) {
-        value.push_str(", ");
-        value.push_str(&setting_value(cursor, EXAMPLE)?);
-    }
-    let text = format!("SET {} = {}", setting_text(&name), cursor::literal(&value));
-    Ok((Statement::Set { name, value }, text))
-}
-
 fn resume(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "RESUME JOB name";
     cursor.expect("resume", EXAMPLE)?;
@@ -485,69 +422,6 @@ fn resume(cursor: &mut Cursor) -> Result<Parsed> {
     let name = cursor.name("the job's name")?;
     let text = format!("RESUME JOB {}", quoted(&name));
     Ok((Statement::Resume(name), text))
-}
-
-/// The name of a setting, in lower case: words with dots between, or a string. PostgreSQL's two names of several words become one.
-fn setting_name(cursor: &mut Cursor, example: &str) -> Result<String> {
-    if cursor.accept("time zone") {
-        return Ok("timezone".to_owned());
-    }
-    if cursor.accept("transaction isolation level") {
-        return Ok("transaction_isolation".to_owned());
-    }
-    match cursor.peek().clone() {
-        Token::SingleQuotedString(name) if !name.is_empty() => {
-            cursor.advance();
-            Ok(name.to_lowercase())
-        }
-        Token::Word(_) => Ok(dotted(cursor, example)?.to_lowercase()),
-        _ => Err(cursor.unexpected("the name of a setting", example)),
-    }
-}
-
-/// How a setting's name is printed: bare where it can be.
-fn setting_text(name: &str) -> String {
-    let bare =
-        name.split('.').all(|part| quoted(part) == part) && !matches!(name, "tables" | "views" | "jobs" | "functions");
-    if bare { name.to_owned() } else { cursor::literal(name) }
-}
-
-/// One value: a string, a word or words with dots, or a number with an optional unit.
-fn setting_value(cursor: &mut Cursor, example: &str) -> Result<String> {
-    let sign = if cursor.accept_token(&Token::Minus) { "-" } else { "" };
-    match cursor.peek().clone() {
-        Token::SingleQuotedString(value) if sign.is_empty() => {
-            cursor.advance();
-            Ok(value)
-        }
-        Token::Number(number, _) => {
-            cursor.advance();
-            let unit = cursor.word().unwrap_or_default().to_owned();
-            if !unit.is_empty() {
-                cursor.advance();
-            }
-            Ok(format!("{sign}{number}{unit}"))
-        }
-        Token::Word(_) if sign.is_empty() => dotted(cursor, example),
-        _ => Err(cursor.unexpected("a value", example)),
-    }
-}
-
-/// Words with dots or hyphens between, as one string.
-fn dotted(cursor: &mut Cursor, example: &str) -> Result<String> {
-    let mut name = String::new();
-    loop {
-        let Token::Word(word) = cursor.peek().clone() else { return Err(cursor.unexpected("a word", example)) };
-        name.push_str(&word.value);
-        cursor.advance();
-        if cursor.accept_token(&Token::Period) {
-            name.push('.');
-        } else if cursor.accept_token(&Token::Minus) {
-            name.push('-');
-        } else {
-            return Ok(name);
-        }
-    }
 }
 
 /// Where an identifier stands.

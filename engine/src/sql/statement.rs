@@ -68,6 +68,8 @@ pub enum Statement {
         /// Value without quotes.
         value: String,
     },
+    /// `RESET name`; `None` for ALL.
+    Reset(Option<String>),
     /// `FLUSH`.
     Flush,
     /// `RESUME JOB`: a failed job goes on.

@@ -48,7 +48,8 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that has just been accepted.
-    pub fn new(engine: Engine, system: Arc<System>, cancellations: Arc<Cancellations>) -> Self {
+    pub fn new(engine: &Engine, system: Arc<System>, cancellations: Arc<Cancellations>) -> Self {
+        let engine = engine.session();
         let session = Session::new(engine.clone());
         let parser = Arc::new(Parser { engine, system });
         let handler = Handler { session, parser, cancellations: cancellations.clone(), registration: OnceLock::new() };

@@ -1,14 +1,12 @@
 //! Errors as clients get them: SQLSTATE, position in the statement, detail, hint.
 
-use engine::error::{Error, ErrorKind, Position};
+use engine::error::{Error, Position};
 use pgwire::error::{ErrorInfo, PgWireError};
+
+use crate::sqlstate::sqlstate;
 
 /// SQLSTATE of a statement in a transaction that has failed.
 pub const IN_FAILED_TRANSACTION: &str = "25P02";
-/// SQLSTATE of something that this server does not do.
-pub const NOT_SUPPORTED: &str = "0A000";
-/// SQLSTATE of a value that is not of its type.
-pub const INVALID_TEXT: &str = "22P02";
 
 /// An error of the engine about a statement.
 pub fn of_engine(error: &Error, sql: &str) -> PgWireError {
@@ -26,32 +24,6 @@ pub fn plain(sqlstate: &str, message: impl Into<String>) -> PgWireError {
     let mut info = ErrorInfo::new("ERROR".into(), sqlstate.into(), message.into());
     info.severity_nonlocalized = Some("ERROR".into());
     PgWireError::UserError(Box::new(info))
-}
-
-/// The code by which programs tell errors apart (PostgreSQL, appendix A).
-fn sqlstate(error: &Error) -> &'static str {
-    let message = error.message();
-    let says = |part: &str| message.contains(part);
-    match error.kind() {
-        ErrorKind::Sql if says("there is no table") || says("there is no view") => "42P01",
-        ErrorKind::Sql if says("already exists") => "42P07",
-        ErrorKind::Sql if says("No field named") || says("no column") => "42703",
-        ErrorKind::Sql if says("nvalid function") || says("there is no function") => "42883",
-        ErrorKind::Sql if says("not supported") || says("This feature is not implemented") => NOT_SUPPORTED,
-        ErrorKind::Sql => "42601",
-        ErrorKind::Option => "22023",
-        ErrorKind::Data if says("ivide by zero") || says("ivision by zero") => "22012",
-        ErrorKind::Data if says("overflow") || says("out of range") => "22003",
-        ErrorKind::Data if says("Cannot cast string") || says("Parser error") => INVALID_TEXT,
-        ErrorKind::Data if says("NULL") => "23502",
-        ErrorKind::Data if says("would have the key") => "23505",
-        ErrorKind::Data => "22000",
-        ErrorKind::Conflict => "40001",
-        ErrorKind::Fenced => "55006",
-        ErrorKind::Unavailable => "58000",
-        ErrorKind::Corrupt => "XX001",
-        ErrorKind::Internal => "XX000",
-    }
 }
 
 /// The place of a line and column as a number of characters from 1.

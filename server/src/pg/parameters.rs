@@ -4,8 +4,9 @@ use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::error::PgWireResult;
 
-use super::error::{INVALID_TEXT, NOT_SUPPORTED, plain};
+use super::error::plain;
 use super::numeric;
+use crate::sqlstate::{INVALID_TEXT, NOT_SUPPORTED};
 
 /// Days from 1970-01-01 to 2000-01-01.
 const EPOCH_DAYS: i64 = 10_957;

@@ -7,6 +7,7 @@ use catalog::{Job, JobKind, JobStatus, Object, ObjectId, ObjectKind, Snapshot};
 use super::{Draft, Existing, distinct_ids};
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
+use crate::session::settings::Settings;
 use crate::sql::context::{Mode, Planner, name_columns, refuse_volatile, relations};
 use crate::sql::statement::{Insert, InsertMode, ParsedStatement};
 use crate::sql::table::{TableColumns, fitted_values, physical_schema};
@@ -18,6 +19,7 @@ impl Draft {
         inner: &Inner,
         parsed: &ParsedStatement,
         inserts: &[Insert],
+        settings: &Settings,
     ) -> Result<()> {
         let kind = if inserts.len() == 1 { JobKind::Insert } else { JobKind::StatementSet };
         let base = match inserts {
@@ -70,7 +72,7 @@ impl Draft {
             sql: parsed.text.clone(),
             targets,
             inputs,
-            settings: inner.job_settings(),
+            settings: settings.for_jobs(),
             status: JobStatus::Running,
             error: None,
             checkpoint: None,

@@ -9,12 +9,19 @@ use super::{Draft, New, distinct_ids};
 use crate::error::Result;
 use crate::plan::watermark;
 use crate::session::Inner;
+use crate::session::settings::Settings;
 use crate::sql::context::{Mode, rename, stored_schema};
 use crate::sql::statement::{CreateView, ParsedStatement};
 
 impl Draft {
     /// `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.
-    pub async fn create_view(&mut self, inner: &Inner, parsed: &ParsedStatement, view: &CreateView) -> Result<bool> {
+    pub async fn create_view(
+        &mut self,
+        inner: &Inner,
+        parsed: &ParsedStatement,
+        view: &CreateView,
+        settings: &Settings,
+    ) -> Result<bool> {
         let new = New {
             name: &view.name,
             kind: if view.materialized { "MATERIALIZED VIEW" } else { "VIEW" },
@@ -72,7 +79,7 @@ impl Draft {
                 sql: parsed.text.clone(),
                 targets: vec![id],
                 inputs,
-                settings: inner.job_settings(),
+                settings: settings.for_jobs(),
                 status: JobStatus::Running,
                 error: None,
                 checkpoint: None,

@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, literal, quoted};
 use super::dialect::FrazilDialect;
-use super::{column_list, comma_separated, data_type, dotted};
+use super::setting::dotted;
+use super::{column_list, comma_separated, data_type};
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{ColumnDefinition, ColumnValue, CreateTable, TableQuery, Watermark};
 use crate::sql::types;
@@ -261,7 +262,7 @@ fn options(cursor: &mut Cursor) -> Result<BTreeMap<String, String>> {
             return refused("an option's key is empty", position);
         }
         cursor.expect_token(&Token::Eq, OPTIONS)?;
-        let value = super::setting_value(cursor, OPTIONS)?;
+        let value = super::setting::value(cursor, OPTIONS)?;
         if options.insert(key.clone(), value).is_some() {
             return Err(Error::sql(format!("option {key} is given twice")).at(position));
         }

@@ -1,0 +1,60 @@
+//! Errors as JSON: `{"error": {"code", "message", "hint", "detail", "position"}}`, where `code` is a SQLSTATE.
+
+use axum::Json;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use engine::error::{Error, ErrorKind};
+use serde_json::{Value, json};
+
+use crate::sqlstate::sqlstate;
+
+/// What went wrong, with its HTTP status.
+#[derive(Debug)]
+pub struct Failed {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Failed {
+    /// Something that the request names does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "42704", &message.into())
+    }
+
+    fn new(status: StatusCode, code: &str, message: &str) -> Self {
+        let error = json!({"code": code, "message": message, "hint": null, "detail": null, "position": null});
+        Self { status, body: json!({ "error": error }) }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Sql | ErrorKind::Option | ErrorKind::Data => StatusCode::BAD_REQUEST,
+            ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let detail: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        let position = error.position().map(|position| json!({"line": position.line, "column": position.column}));
+        let body = json!({"error": {
+            "code": sqlstate(&error),
+            "message": error.message(),
+            "hint": error.advice(),
+            "detail": (!detail.is_empty()).then(|| detail.join(", ")),
+            "position": position,
+        }});
+        Self { status, body }
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+/// Answers requests for what is not there.
+pub async fn no_such_route(uri: Uri) -> Failed {
+    Failed::not_found(format!("there is nothing at {}", uri.path()))
+}
