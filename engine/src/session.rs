@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use catalog::{Clock, ObjectId, Snapshot, Version};
@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::commit::transact;
-use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
 use crate::runtime::touched::Touched;
 use crate::session::define::{Draft, Existing};
@@ -27,6 +26,7 @@ mod define;
 mod flush;
 mod jobs;
 mod maintenance;
+pub mod observe;
 mod owner;
 mod prepare;
 mod settings;
@@ -107,8 +107,8 @@ pub(crate) struct Inner {
     /// Runs ad-hoc queries, away from everything that streams.
     adhoc: adhoc::QueryThreads,
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
-    /// Counters of all pipelines that this process ever ran.
-    metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
+    /// What all pipelines that this process ever ran have counted.
+    observed: observe::Observed,
     /// A file is being run: its paths start at its own directory, wherever that was when the tables were created.
     runs_file: AtomicBool,
     versions: watch::Receiver<Version>,
@@ -131,7 +131,7 @@ impl Engine {
             this: this.clone(),
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
-            metrics: Mutex::default(),
+            observed: observe::Observed::default(),
             runs_file: AtomicBool::new(false),
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
@@ -396,30 +396,6 @@ impl Inner {
         let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
         draft.drop(drop, parsed.position)?;
         self.commit_and_start(&draft).await
-    }
-
-    fn progress(&self) -> Progress {
-        let now = self.options.clock.now_ms();
-        let mut progress = Progress::default();
-        let metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (pipeline, metrics) in metrics.iter() {
-            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            progress.rows_in += load(&metrics.rows_in);
-            progress.rows_out += load(&metrics.rows_out);
-            progress.skipped += load(&metrics.skipped);
-            progress.checkpoints += load(&metrics.checkpoints);
-            progress.epoch = progress.epoch.max(load(&metrics.epoch));
-            if pipeline.phase().is_over() {
-                continue;
-            }
-            progress.running_jobs += pipeline.jobs().len();
-            let age = |at: i64| (at > 0).then(|| (now - at).max(0) as u64);
-            let checkpoint = age(metrics.last_checkpoint_ms.load(Ordering::Relaxed));
-            let lag = age(metrics.uncommitted_since_ms.load(Ordering::Relaxed));
-            progress.checkpoint_age_ms = progress.checkpoint_age_ms.max(checkpoint);
-            progress.lag_ms = progress.lag_ms.max(lag);
-        }
-        progress
     }
 
     /// Jobs that run in this process now.

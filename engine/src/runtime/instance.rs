@@ -1,8 +1,5 @@
 //! One node's instance in a slot: the operator, source pass-through or output that its role asks for.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use arrow::compute::SortOptions;
 use catalog::ObjectId;
 
@@ -23,7 +20,6 @@ use crate::operator::writer::{TableWriter, UpsertNormalize, UpsertSpec};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 use crate::plan::Kind;
 use crate::runtime::dataflow::{Dataflow, FlowNode, Role};
-use crate::runtime::metrics::Metrics;
 use crate::sink::Sink;
 use crate::watermark::Bound;
 
@@ -41,8 +37,6 @@ pub enum Instance {
         table: ObjectId,
         /// Changes since the last checkpoint.
         writer: TableWriter,
-        /// Counts rows out.
-        metrics: Arc<Metrics>,
     },
     /// Writes to a connector at the end of each epoch.
     Sink {
@@ -50,8 +44,6 @@ pub enum Instance {
         sink: Box<dyn Sink>,
         /// Changes of the open epoch.
         pending: Vec<Changes>,
-        /// Counts rows out.
-        metrics: Arc<Metrics>,
     },
 }
 
@@ -99,25 +91,19 @@ fn observed(operator: Box<dyn Operator>, node: &FlowNode, flow: &Dataflow) -> Bo
 
 impl Instance {
     /// The instance of `node` in slot number `slot`.
-    pub fn new(node: &FlowNode, flow: &Dataflow, slot: usize, metrics: &Arc<Metrics>) -> Result<Self> {
+    pub fn new(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Self> {
         if let Some(operator) = operator(node, flow, slot)? {
             return Ok(Self::Operator(operator));
         }
         Ok(match &node.role {
             Role::Feed { projection } => Self::Project(projection.clone()),
-            Role::TableOutput { table, insert_only } => Self::Table {
-                table: table.id,
-                writer: TableWriter::new(node.schema.clone(), *insert_only),
-                metrics: metrics.clone(),
-            },
-            Role::LateOutput { table } => Self::Table {
-                table: table.id,
-                writer: TableWriter::new(node.schema.clone(), true),
-                metrics: metrics.clone(),
-            },
-            Role::SinkOutput(factory) => {
-                Self::Sink { sink: factory.open(slot)?, pending: vec![], metrics: metrics.clone() }
+            Role::TableOutput { table, insert_only } => {
+                Self::Table { table: table.id, writer: TableWriter::new(node.schema.clone(), *insert_only) }
             }
+            Role::LateOutput { table } => {
+                Self::Table { table: table.id, writer: TableWriter::new(node.schema.clone(), true) }
+            }
+            Role::SinkOutput(factory) => Self::Sink { sink: factory.open(slot)?, pending: vec![] },
             Role::Source { .. } | Role::Operator(_) | Role::Upsert { .. } => Self::Pass,
         })
     }
@@ -125,6 +111,19 @@ impl Instance {
     /// The facts about a node's operator, if it runs one.
     pub fn info(node: &FlowNode, flow: &Dataflow) -> Result<Option<OperatorInfo>> {
         Ok(operator(node, flow, 0)?.map(|operator| operator.info()))
+    }
+
+    /// Whether changes leave the pipeline here.
+    pub fn is_output(&self) -> bool {
+        matches!(self, Self::Table { .. } | Self::Sink { .. })
+    }
+
+    /// Rows of state, and an estimate of their bytes.
+    pub fn state_size(&self) -> (usize, usize) {
+        match self {
+            Self::Operator(operator) => (operator.state_rows(), operator.state_bytes()),
+            _ => (0, 0),
+        }
     }
 
     /// See [`Operator::on_changes`].
@@ -136,14 +135,8 @@ impl Instance {
                 out.push(changes.with_rows(rows));
             }
             Self::Operator(operator) => operator.on_changes(input, changes, out)?,
-            Self::Table { writer, metrics, .. } => {
-                metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
-                writer.on_changes(changes)?;
-            }
-            Self::Sink { pending, metrics, .. } => {
-                metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
-                pending.push(changes);
-            }
+            Self::Table { writer, .. } => writer.on_changes(changes)?,
+            Self::Sink { pending, .. } => pending.push(changes),
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The reading half of a slot: which split is read next, what is late, what was seen of event time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::time::{self, SplitTime};
 use super::{Assignment, Delivery, Failure, Payload, Slot};
@@ -27,6 +28,8 @@ pub(super) struct Reader {
     open: Option<Box<dyn SplitReader>>,
     skipped: u64,
     idle_until: i64,
+    /// The last read gave far fewer rows than were asked for: there seem to be no more for now.
+    short: bool,
     progress: SplitTime,
 }
 
@@ -78,7 +81,8 @@ impl Slot {
             false => Some(self.blame(node, source.open(&split, from, projection))?),
         };
         let progress = SplitTime::default();
-        self.readers.push(Reader { node, split, position: from, open, skipped: 0, idle_until: i64::MIN, progress });
+        let (skipped, idle_until, short) = (0, i64::MIN, false);
+        self.readers.push(Reader { node, split, position: from, open, skipped, idle_until, short, progress });
         Ok(())
     }
 
@@ -117,22 +121,27 @@ impl Slot {
 
     fn read(&mut self, index: usize, epoch: u64, rows: usize) -> Result<(), Failure> {
         let node = self.readers[index].node;
+        self.meter.begin();
+        self.meter.reads(node);
         let Some(open) = self.readers[index].open.as_mut() else { return Ok(()) };
-        let read = open.read(rows);
+        let asked = rows;
+        let read = open.read(asked);
         let (position, skipped) = (open.position(), open.skipped());
         let read = self.blame(node, read)?;
         let reader = &mut self.readers[index];
         reader.position = position;
-        self.metrics.skipped.fetch_add(skipped - reader.skipped, Ordering::Relaxed);
+        self.meter.node(node).skipped.add(skipped - reader.skipped);
         reader.skipped = skipped;
         match read {
             Read::Rows(batch) => {
                 let rows = batch.num_rows();
+                reader.short = rows * 2 < asked;
                 self.budget = self.budget.map(|budget| budget.saturating_sub(rows.max(1)));
-                self.metrics.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+                self.meter.node(node).read.add(rows as u64);
                 self.take_rows(index, epoch, Changes::inserts(batch))?;
             }
             Read::Idle(time) => {
+                reader.short = false;
                 let now = self.clock.now_ms();
                 reader.idle_until = now + (time.as_millis() as i64).max(1);
                 reader.progress.idle_since.get_or_insert(now);
@@ -143,7 +152,19 @@ impl Slot {
                 reader.progress.idle_since = Some(self.clock.now_ms());
             }
         }
+        self.meter.worked(node);
+        let readable = self.readable_in(node);
+        self.meter.readable_in(node, readable);
         Ok(())
+    }
+
+    /// In how long a time a source has more to read, if that is known.
+    fn readable_in(&self, node: NodeId) -> Option<Duration> {
+        let of_node = self.readers.iter().filter(|reader| reader.node == node);
+        let until = of_node.filter(|r| r.open.is_some() && !r.short).map(|r| r.idle_until).min()?;
+        // Most have more at once, and the clock need not be asked.
+        let wait = if until == i64::MIN { 0 } else { until.saturating_sub(self.clock.now_ms()) };
+        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
     }
 
     /// Rows of a reader on their way; those that are late go their own.
@@ -156,10 +177,11 @@ impl Slot {
         let sifted = sifted.map_err(|error| Failure { job: self.flow.nodes[node].job, error })?;
         reader.progress.idle_since = None;
         reader.progress.latest = reader.progress.latest.max(sifted.latest);
-        self.count_late(&sifted.late);
+        self.meter.event_time(&self.flow, node, sifted.latest);
+        self.count_late(node, &sifted.late);
         let late = self.time.input_of(node).and_then(|input| self.flow.timed[input].late).zip(sifted.late);
-        for (node, changes) in late.into_iter().chain([(node, sifted.changes)]) {
-            self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Data(changes) });
+        for (to, changes) in late.into_iter().chain([(node, sifted.changes)]) {
+            self.deliver_read(node, to, epoch, changes);
         }
         Ok(())
     }
@@ -168,7 +190,10 @@ impl Slot {
     fn end_reading(&mut self, epoch: u64) {
         let input = self.input();
         let positions: Vec<_> = self.readers.iter().map(|r| (r.node, r.split.id.clone(), r.position)).collect();
-        let skipped: Vec<_> = self.readers.iter().map(|r| (r.node, r.skipped)).collect();
+        let sources: BTreeSet<NodeId> = self.readers.iter().map(|r| r.node).collect();
+        let skipped = sources.into_iter().map(|node| (node, self.meter.node(node).skipped.get())).collect();
+        let timed = self.flow.timed.iter().map(|timed| timed.node);
+        let late = timed.map(|node| (node, self.meter.node(node).late.get())).collect();
         let seen = self.seen(epoch);
         if let Some(open) = self.open.get_mut(&epoch) {
             open.input = input;
@@ -176,7 +201,7 @@ impl Slot {
             if let Some(checkpoint) = &mut open.checkpoint {
                 checkpoint.positions = positions;
                 checkpoint.skipped = skipped;
-                checkpoint.late = self.time.late();
+                checkpoint.late = late;
             }
         }
         self.starts.pop_front();
