@@ -3,8 +3,10 @@
 //! Routes are grouped by what they serve, one module each; every error is JSON with the SQLSTATE that the PostgreSQL protocol
 //! would give (`error`).
 
+mod dataflow;
 mod error;
 mod health;
+mod metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +26,12 @@ pub struct Context {
 
 /// Every route there is.
 fn router(context: Context) -> Router {
-    Router::new().merge(health::routes()).fallback(error::no_such_route).with_state(context)
+    Router::new()
+        .merge(health::routes())
+        .merge(dataflow::routes())
+        .merge(metrics::routes())
+        .fallback(error::no_such_route)
+        .with_state(context)
 }
 
 /// Accepts connections until it is dropped.

@@ -46,8 +46,8 @@ impl JobSums {
         self.epochs = self.epochs.and(newer.epochs);
         self.checkpoints = self.checkpoints.and(newer.checkpoints);
         self.commit_lags = self.commit_lags.and(newer.commit_lags);
-        let older = std::mem::replace(&mut self.history, newer.history);
-        self.history.extend(older);
+        self.history.extend(newer.history);
+        self.history.sort_by_key(|record| std::cmp::Reverse(record.epoch));
         self.history.truncate(HISTORY);
     }
 }
@@ -199,7 +199,7 @@ impl Observed {
     /// A pipeline has been started.
     pub fn add(&self, pipeline: Arc<Pipeline>) {
         let mut known = self.lock();
-        known.forget();
+        known.forget(|_| true);
         known.pipelines.push(pipeline);
     }
 
@@ -215,8 +215,7 @@ impl Observed {
 
     /// What all pipelines of this process have counted so far.
     pub fn sums(&self) -> Sums {
-        let mut known = self.lock();
-        known.forget();
+        let known = self.lock();
         let mut sums = known.past.clone();
         known.pipelines.iter().for_each(|pipeline| sums.add(Sums::of(pipeline)));
         sums
@@ -224,7 +223,9 @@ impl Observed {
 
     /// Forgets what was counted of jobs and connectors that exist no more.
     pub fn retain(&self, exists: impl Fn(ObjectId) -> bool) {
-        let past = &mut self.lock().past;
+        let mut known = self.lock();
+        known.forget(&exists);
+        let past = &mut known.past;
         past.jobs.retain(|job, _| exists(*job));
         past.operators.retain(|(job, _), _| exists(*job));
         past.sources.retain(|object, _| exists(*object));
@@ -237,12 +238,12 @@ impl Observed {
 }
 
 impl Known {
-    /// Keeps of pipelines that are over, and whose jobs others run by now, only what they counted.
-    fn forget(&mut self) {
+    /// Keeps of pipelines that are over, and whose jobs others run by now or nobody any more, only what they counted.
+    fn forget(&mut self, exists: impl Fn(ObjectId) -> bool) {
         let mut place = 0;
         while let Some(pipeline) = self.pipelines.get(place) {
             let later = &self.pipelines[place + 1..];
-            let replaced = |job: &ObjectId| later.iter().any(|later| later.jobs().contains(job));
+            let replaced = |job: &ObjectId| !exists(*job) || later.iter().any(|later| later.jobs().contains(job));
             if pipeline.phase().is_over() && pipeline.jobs().iter().all(replaced) {
                 let pipeline = self.pipelines.remove(place);
                 self.past.add(Sums::of(&pipeline).counters());
