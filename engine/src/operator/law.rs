@@ -260,6 +260,8 @@ impl<'a> Run<'a> {
         }
         let seen = Seen { totals: &self.totals, epochs: &self.epochs, timestamp_ms: epoch.timestamp_ms };
         prop_assert_eq!(&self.output, &(self.law.oracle)(&seen), "output (left) and oracle (right) after {:?}", epoch);
+        let mut sizes = self.instances.iter().map(|instance| (instance.state_rows(), instance.state_bytes()));
+        prop_assert!(sizes.all(|(rows, bytes)| rows == 0 || bytes > 0), "rows of state that take no memory");
         Ok(())
     }
 

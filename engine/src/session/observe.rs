@@ -18,7 +18,8 @@ use crate::session::{Engine, Inner};
 
 pub use crate::runtime::metrics::{BOUNDS as DURATION_BOUNDS, CheckpointRecord, Distribution, NodeTotals};
 pub use measure::{
-    InputMeasures, JobMeasures, Measures, OperatorMeasures, OutputMeasures, Running, SourceMeasures, TableMeasures,
+    IcebergMeasures, InputMeasures, JobMeasures, Measures, OperatorMeasures, OutputMeasures, Running, SourceMeasures,
+    TableMeasures,
 };
 pub(super) use sums::Observed;
 

@@ -111,18 +111,25 @@ pub struct SourceMeasures {
 pub struct TableMeasures {
     /// Its name.
     pub table: String,
-    /// Files of the Iceberg snapshot with rows, and their bytes.
-    pub data_files: (u64, u64),
-    /// Files of the Iceberg snapshot with positions of deleted rows, and their bytes.
-    pub delete_files: (u64, u64),
-    /// Rows of the Iceberg snapshot.
-    pub snapshot_rows: u64,
-    /// Age of the Iceberg snapshot in ms; `None` if there is none yet.
-    pub snapshot_age_ms: Option<u64>,
+    /// Its Iceberg snapshot; `None` if that cannot be read now.
+    pub iceberg: Option<IcebergMeasures>,
     /// Segments that are not in the Iceberg snapshot yet, and their bytes.
     pub hot_segments: (u64, u64),
     /// Segments that are kept for readers of changes only, and their bytes.
     pub retained_segments: (u64, u64),
+}
+
+/// Numbers of a table's Iceberg snapshot. Zeros if there is none yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IcebergMeasures {
+    /// Files with rows, and their bytes.
+    pub data_files: (u64, u64),
+    /// Files with positions of deleted rows, and their bytes.
+    pub delete_files: (u64, u64),
+    /// Rows.
+    pub rows: u64,
+    /// Its age in ms; `None` if there is none yet.
+    pub age_ms: Option<u64>,
 }
 
 impl JobMeasures {
@@ -145,7 +152,7 @@ impl Inner {
         let now = self.options.clock.now_ms();
         let mut tables = Vec::new();
         for (id, state) in &snapshot.tables {
-            tables.push(self.table_measures(name(&snapshot, *id), state, now).await?);
+            tables.push(self.table_measures(name(&snapshot, *id), state, now).await);
         }
         Ok(Measures {
             at_ms: now,
@@ -203,27 +210,36 @@ impl Inner {
         running
     }
 
-    async fn table_measures(&self, table: String, state: &TableState, now_ms: i64) -> Result<TableMeasures> {
-        let bytes = |files: &mut dyn Iterator<Item = u64>| files.fold((0, 0), |(n, sum), bytes| (n + 1, sum + bytes));
-        let mut measures = TableMeasures {
-            table,
-            data_files: (0, 0),
-            delete_files: (0, 0),
-            snapshot_rows: 0,
-            snapshot_age_ms: None,
-            hot_segments: bytes(&mut state.hot.iter().map(|segment| segment.file.bytes)),
-            retained_segments: bytes(&mut state.retained.iter().map(|segment| segment.file.bytes)),
+    async fn table_measures(&self, table: String, state: &TableState, now_ms: i64) -> TableMeasures {
+        let iceberg = match self.iceberg_measures(state, now_ms).await {
+            Ok(measures) => Some(measures),
+            // One table must not hide the numbers of all others.
+            Err(error) => {
+                tracing::warn!(%table, %error, "a table's files cannot be counted");
+                None
+            }
         };
-        if let Some(location) = &state.metadata_location {
-            let cold = LoadedTable::load(&self.warehouse, location).await?;
-            measures.data_files = bytes(&mut cold.files.iter().map(|file| file.file.file_size_in_bytes()));
-            measures.delete_files = bytes(&mut cold.delete_files.iter().map(|file| file.file_size_in_bytes()));
-            measures.snapshot_rows = cold.live_rows();
-            let snapshot = cold.metadata.current_snapshot();
-            measures.snapshot_age_ms = snapshot.map(|s| (now_ms - s.timestamp_ms()).max(0).unsigned_abs());
-        }
-        Ok(measures)
+        let hot_segments = count(state.hot.iter().map(|segment| segment.file.bytes));
+        let retained_segments = count(state.retained.iter().map(|segment| segment.file.bytes));
+        TableMeasures { table, iceberg, hot_segments, retained_segments }
     }
+
+    async fn iceberg_measures(&self, state: &TableState, now_ms: i64) -> Result<IcebergMeasures> {
+        let Some(location) = &state.metadata_location else { return Ok(IcebergMeasures::default()) };
+        let table = LoadedTable::load(&self.warehouse, location).await?;
+        let snapshot = table.metadata.current_snapshot();
+        Ok(IcebergMeasures {
+            data_files: count(table.files.iter().map(|file| file.file.file_size_in_bytes())),
+            delete_files: count(table.delete_files.iter().map(|file| file.file_size_in_bytes())),
+            rows: table.live_rows(),
+            age_ms: snapshot.map(|snapshot| (now_ms - snapshot.timestamp_ms()).max(0).unsigned_abs()),
+        })
+    }
+}
+
+/// How many sizes there are, and their sum.
+fn count(bytes: impl Iterator<Item = u64>) -> (u64, u64) {
+    bytes.fold((0, 0), |(files, sum), bytes| (files + 1, sum + bytes))
 }
 
 fn of_job(snapshot: &Snapshot, job: &Job, counted: JobSums, running: Option<Running>) -> JobMeasures {

@@ -132,16 +132,17 @@ impl Samples {
 
     fn table(&mut self, table: &TableMeasures) {
         let name = table.table.as_str();
-        for (content, (files, bytes)) in [("data", table.data_files), ("deletes", table.delete_files)] {
-            self.add(names::TABLE_FILES, &[name, content], files);
-            self.add(names::TABLE_FILE_BYTES, &[name, content], bytes);
-        }
         for (tier, (segments, bytes)) in [("hot", table.hot_segments), ("retained", table.retained_segments)] {
             self.add(names::TABLE_SEGMENTS, &[name, tier], segments);
             self.add(names::TABLE_SEGMENT_BYTES, &[name, tier], bytes);
         }
-        self.add(names::TABLE_SNAPSHOT_ROWS, &[name], table.snapshot_rows);
-        if let Some(age) = table.snapshot_age_ms {
+        let Some(iceberg) = &table.iceberg else { return };
+        for (content, (files, bytes)) in [("data", iceberg.data_files), ("deletes", iceberg.delete_files)] {
+            self.add(names::TABLE_FILES, &[name, content], files);
+            self.add(names::TABLE_FILE_BYTES, &[name, content], bytes);
+        }
+        self.add(names::TABLE_SNAPSHOT_ROWS, &[name], iceberg.rows);
+        if let Some(age) = iceberg.age_ms {
             self.real(names::TABLE_SNAPSHOT_AGE, &[name], seconds(age));
         }
     }

@@ -236,7 +236,7 @@ pub const TABLE_SNAPSHOT_AGE: Metric = Metric::gauge(
     "frazil_table_snapshot_age",
     Seconds,
     TABLE,
-    "Time since the table's Iceberg snapshot was made. A table that does not change gets none.",
+    "Time since the table's Iceberg snapshot was made. Only changes make new ones.",
 );
 
 pub const PROCESS_MEMORY: Metric =
