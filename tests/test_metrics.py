@@ -5,12 +5,11 @@ import re
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
-from frazil import PATIENCE, ROOT
+from frazil import PATIENCE, ROOT, wait_until
+from http_api import Api, Refused
 from prometheus import Prometheus, Scrape
 from server import Server
 
@@ -44,15 +43,7 @@ def server(tmp_path_factory):
 
 
 def get(server, path):
-    with urllib.request.urlopen(server.url(path), timeout=PATIENCE) as answer:
-        return json.load(answer)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
+    return Api(server).get(path)
 
 
 def documented():
@@ -72,7 +63,8 @@ def test_what_is_documented_is_exported(server):
     # A table whose rows were never tiered has no snapshot, so that may be missing for a while.
     with server.connect(autocommit=True) as connection:
         connection.execute("CREATE TABLE grows (x BIGINT)")
-        wait_for(lambda: connection.execute("INSERT INTO grows VALUES (1)") and Scrape(server).all("frazil_table_snapshot_age_seconds"))
+        age = "frazil_table_snapshot_age_seconds"
+        wait_until(lambda: connection.execute("INSERT INTO grows VALUES (1)") and Scrape(server).all(age), "a table is tiered")
     scrape = Scrape(server)
     for name, (kind, labels) in documented().items():
         for sample in series(name, kind):
@@ -118,7 +110,7 @@ def test_rows_are_counted_exactly(server):
 
 
 def test_a_job_shows_where_it_is_in_time(server):
-    wait_for(lambda: Scrape(server).all("frazil_job_watermark_lag_seconds", job_name="by_id"))
+    wait_until(lambda: Scrape(server).all("frazil_job_watermark_lag_seconds", job_name="by_id"), "there is a watermark")
     scrape = Scrape(server)
     names = dict(job_name="by_id", table="fast")
     event, watermark = (scrape.value(f"frazil_job_{what}_lag_seconds", **names) for what in ("event_time", "watermark"))
@@ -146,19 +138,15 @@ def test_an_input_that_is_faster_than_its_job_waits(server):
     with server.connect(autocommit=True) as connection:
         connection.execute("CREATE TABLE flood (id BIGINT) WITH ('connector' = 'datagen')")
         connection.execute("CREATE MATERIALIZED VIEW slow AS SELECT count(DISTINCT id) AS n FROM flood WHERE id % 2 = 0")
-        waited = lambda: Scrape(server).value("frazil_source_backpressure_seconds_total", table="flood")
-        before, began = waited(), time.monotonic()
+        waited = lambda table: Scrape(server).value("frazil_source_backpressure_seconds_total", table=table)
+        before, began = [waited("flood"), waited("fast")], time.monotonic()
         time.sleep(2)
-        share = (waited() - before) / (time.monotonic() - began)
-        idle = Scrape(server).value("frazil_source_backpressure_seconds_total", table="fast")
+        passed = time.monotonic() - began
+        flood, fast = (after - before for before, after in zip(before, [waited("flood"), waited("fast")]))
         connection.execute("DROP MATERIALIZED VIEW slow")
         connection.execute("DROP TABLE flood")
-    assert share > 0.3, share
-    assert waited_gone(server, "flood") and idle >= 0
-
-
-def waited_gone(server, table):
-    return not Scrape(server).all("frazil_source_backpressure_seconds_total", table=table)
+    assert flood / passed > 0.3 and fast < flood / 2, (flood, fast, passed)
+    assert Scrape(server).all("frazil_source_backpressure_seconds_total", table="flood") == {}
 
 
 def test_counters_never_fall_while_jobs_come_and_go(server):
@@ -225,7 +213,7 @@ def test_a_job_that_never_ran_here_shows_what_it_would_do(tmp_path):
         connection.execute("CREATE MATERIALIZED VIEW fails AS SELECT 1 / x AS y FROM t")
         connection.execute("INSERT INTO t VALUES (0)")
         failed = lambda: Scrape(server).value("frazil_job_status", job_name="fails", status="failed")
-        wait_for(failed)
+        wait_until(failed, "the job fails")
     assert server.stop() == 0
     server.start()
     flow = get(server, "/api/v1/jobs/fails/dataflow")
@@ -236,8 +224,28 @@ def test_a_job_that_never_ran_here_shows_what_it_would_do(tmp_path):
     assert server.stop() == 0
 
 
+def test_a_paused_job_stands_still(server):
+    api = Api(server)
+    api.post("/api/v1/jobs/per_who/pause")
+    try:
+        scrape = Scrape(server)
+        assert scrape.value("frazil_job_status", job_name="per_who", status="paused") == 1
+        assert scrape.value("frazil_jobs", status="paused") == 1
+        assert scrape.value("frazil_job_local", job_name="per_who") == 0
+        read = scrape.value("frazil_job_input_rows_total", job_name="per_who")
+        api.sql("INSERT INTO events VALUES (1, TIMESTAMP '2026-02-01 00:00:00')")
+        time.sleep(0.5)
+        assert Scrape(server).value("frazil_job_input_rows_total", job_name="per_who") == read
+        assert api.job("per_who")["status"] == "paused"
+    finally:
+        api.post("/api/v1/jobs/per_who/resume")
+    api.sql("FLUSH")
+    assert Scrape(server).value("frazil_job_input_rows_total", job_name="per_who") == read + 1
+    assert api.job("per_who")["rows_in"] == read + 1, "the counters go on where they were"
+
+
 def test_checkpoints_of_a_job(server):
-    wait_for(lambda: len(get(server, "/api/v1/jobs/by_id/checkpoints")["checkpoints"]) >= 100)
+    wait_until(lambda: len(get(server, "/api/v1/jobs/by_id/checkpoints")["checkpoints"]) >= 100, "there are 100 checkpoints")
     checkpoints = get(server, "/api/v1/jobs/by_id/checkpoints")["checkpoints"]
     assert len(checkpoints) == 100
     for column in ["epoch", "version", "committed_ms"]:
@@ -250,9 +258,9 @@ def test_checkpoints_of_a_job(server):
 
 def test_jobs_that_do_not_exist_are_not_found(server):
     for path in ["dataflow", "checkpoints"]:
-        with pytest.raises(urllib.error.HTTPError) as error:
+        with pytest.raises(Refused) as refused:
             get(server, f"/api/v1/jobs/nobody/{path}")
-        assert error.value.code == 404 and "nobody" in json.load(error.value)["error"]["message"]
+        assert refused.value.status == 404 and "nobody" in refused.value.error["message"]
 
 
 def test_strange_names_are_escaped(server):
@@ -322,7 +330,7 @@ def test_prometheus_scrapes_and_the_dashboard_has_values(server, tmp_path):
         target = prometheus.target()
         assert (target["health"], target["lastError"]) == ("up", ""), target
         rate = 'rate(frazil_job_input_rows_total{job_name="by_id"}[10s])'
-        wait_for(lambda: prometheus.query(rate))
+        wait_until(lambda: prometheus.query(rate), "Prometheus has scraped twice")
         (read,) = prometheus.query(rate)
         assert read["metric"]["job"] == "frazil" and read["metric"]["table"] == "fast"
         assert 200 < float(read["value"][1]) < 20_000

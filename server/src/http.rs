@@ -1,4 +1,4 @@
-//! HTTP: the program's own API under `/api/v1`, health and readiness.
+//! HTTP: the program's own API under `/api/v1`, an Iceberg REST catalog under `/iceberg`, health and readiness.
 //!
 //! Routes are grouped by what they serve, one module each; every error is JSON with the SQLSTATE that the PostgreSQL protocol
 //! would give (`error`).
@@ -6,14 +6,27 @@
 mod dataflow;
 mod error;
 mod health;
+mod iceberg;
+mod input;
+mod jobs;
 mod metrics;
+mod openapi;
+mod overview;
+mod routes;
+mod statements;
+mod tables;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use engine::session::Engine;
 use tokio::net::TcpListener;
+
+use routes::Routes;
+
+pub use statements::arrow::{MEDIA_TYPE as ARROW_STREAM, NOTICE as NOTICE_HEADER, TAG as TAG_HEADER};
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -25,12 +38,24 @@ pub struct Context {
 }
 
 /// Every route there is.
+fn routes() -> Routes {
+    health::routes()
+        .and(openapi::routes())
+        .and(overview::routes())
+        .and(statements::routes())
+        .and(jobs::routes())
+        .and(tables::routes())
+        .and(dataflow::routes())
+        .and(metrics::routes())
+        .and(iceberg::routes())
+}
+
 fn router(context: Context) -> Router {
-    Router::new()
-        .merge(health::routes())
-        .merge(dataflow::routes())
-        .merge(metrics::routes())
+    routes()
+        .into_router()
         .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(input::MAX_BODY))
         .with_state(context)
 }
 

@@ -21,7 +21,7 @@ pub use measure::{
     IcebergMeasures, InputMeasures, JobMeasures, Measures, OperatorMeasures, OutputMeasures, Running, SourceMeasures,
     TableMeasures,
 };
-pub(super) use sums::Observed;
+pub(super) use sums::{JobSums, Observed};
 
 /// The dataflow of a pipeline, with what its nodes counted since it was started.
 #[derive(Debug, Clone, PartialEq)]

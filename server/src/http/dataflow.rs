@@ -1,28 +1,27 @@
 //! `/api/v1/jobs/{name}/dataflow`: what a job's operators do, and what they counted. `/api/v1/jobs/{name}/checkpoints`: its
 //! checkpoints.
 
-use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
+use axum::extract::State;
 use engine::session::observe::{CheckpointRecord, GraphEdge, GraphNode, JobGraph};
 use serde_json::{Value, json};
 
 use super::Context;
 use super::error::Failed;
+use super::input::Name;
+use super::routes::Routes;
 
 /// The routes of this module.
-pub fn routes() -> Router<Context> {
-    Router::new()
-        .route("/api/v1/jobs/{name}/dataflow", get(dataflow))
-        .route("/api/v1/jobs/{name}/checkpoints", get(checkpoints))
+pub fn routes() -> Routes {
+    Routes::default().get("/api/v1/jobs/{name}/dataflow", dataflow).get("/api/v1/jobs/{name}/checkpoints", checkpoints)
 }
 
-async fn dataflow(State(context): State<Context>, Path(name): Path<String>) -> Result<Json<Value>, Failed> {
+async fn dataflow(State(context): State<Context>, Name(name): Name) -> Result<Json<Value>, Failed> {
     let found = context.engine.dataflow(&name).await?;
     found.map(|graph| Json(shape(&name, graph))).ok_or_else(|| no_such_job(&name))
 }
 
-async fn checkpoints(State(context): State<Context>, Path(name): Path<String>) -> Result<Json<Value>, Failed> {
+async fn checkpoints(State(context): State<Context>, Name(name): Name) -> Result<Json<Value>, Failed> {
     let found = context.engine.checkpoints(&name).await?;
     let checkpoints = found.ok_or_else(|| no_such_job(&name))?;
     Ok(Json(json!({"checkpoints": checkpoints.iter().map(checkpoint).collect::<Vec<_>>()})))

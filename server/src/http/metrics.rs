@@ -2,32 +2,30 @@
 
 mod collect;
 mod names;
-mod process;
 mod text;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
-use axum::routing::get;
 use engine::error::{Error, ErrorKind};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::Context;
 use super::error::Failed;
+use super::routes::Routes;
+use crate::process::usage;
 use collect::Samples;
-use process::this_process;
 
 /// The routes of this module.
-pub fn routes() -> Router<Context> {
-    Router::new().route("/metrics", get(metrics))
+pub fn routes() -> Routes {
+    Routes::default().get("/metrics", metrics)
 }
 
 type Scraped = ([(HeaderName, &'static str); 1], String);
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Result<Scraped, Failed> {
-    let samples = Samples::of(&context.engine.measures().await?, this_process());
+    let samples = Samples::of(&context.engine.measures().await?, usage());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(samples));
     let mut body = String::new();

@@ -132,18 +132,6 @@ pub struct IcebergMeasures {
     pub age_ms: Option<u64>,
 }
 
-impl JobMeasures {
-    /// Rows that it took in.
-    pub fn rows_in(&self) -> u64 {
-        self.inputs.iter().map(|input| input.totals.rows_in).sum()
-    }
-
-    /// Rows of changes that it gave out.
-    pub fn rows_out(&self) -> u64 {
-        self.outputs.iter().map(|output| output.rows).sum()
-    }
-}
-
 impl Inner {
     pub(super) async fn measures(&self) -> Result<Measures> {
         let snapshot = self.snapshot().await?;
@@ -193,7 +181,7 @@ impl Inner {
     }
 
     /// How the jobs stand that this process runs now.
-    fn running(&self) -> BTreeMap<ObjectId, Running> {
+    pub(in crate::session) fn running(&self) -> BTreeMap<ObjectId, Running> {
         let now = self.options.clock.now_ms();
         let age = |at: i64| (at > 0).then(|| (now - at).max(0).unsigned_abs());
         let mut running = BTreeMap::new();

@@ -37,6 +37,16 @@ pub struct JobSums {
 }
 
 impl JobSums {
+    /// Rows that it read.
+    pub fn rows_in(&self) -> u64 {
+        self.inputs.values().map(|input| input.rows_in).sum()
+    }
+
+    /// Rows of changes that it wrote.
+    pub fn rows_out(&self) -> u64 {
+        self.outputs.values().sum()
+    }
+
     fn add(&mut self, newer: Self) {
         self.failed_values += newer.failed_values;
         for (object, rows) in newer.outputs {

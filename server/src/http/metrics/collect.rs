@@ -12,8 +12,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::names::{self, Kind, Metric};
-use super::process::Process;
 use super::text::label;
+use crate::http::jobs::status;
+use crate::process::Usage;
 
 /// One value of a metric.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,13 +53,13 @@ pub struct Samples(Vec<Sample>);
 
 impl Samples {
     /// The values of all metrics.
-    pub fn of(measures: &Measures, process: Process) -> Self {
+    pub fn of(measures: &Measures, process: Usage) -> Self {
         let mut samples = Self::default();
         samples.add(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
         samples.add(names::CATALOG_VERSION, &[], measures.version);
-        for (status, name) in STATUSES {
-            let jobs = measures.jobs.iter().filter(|job| job.status == status).count();
-            samples.add(names::JOBS, &[name], jobs as u64);
+        for wanted in STATUSES {
+            let jobs = measures.jobs.iter().filter(|job| job.status == wanted).count();
+            samples.add(names::JOBS, &[status(wanted)], jobs as u64);
         }
         measures.jobs.iter().for_each(|job| samples.job(measures.at_ms, job));
         measures.operators.iter().for_each(|operator| samples.operator(operator));
@@ -72,8 +73,8 @@ impl Samples {
 
     fn job(&mut self, now_ms: i64, job: &JobMeasures) {
         let name = job.name.as_str();
-        for (status, status_name) in STATUSES {
-            self.add(names::JOB_STATUS, &[name, status_name], u64::from(job.status == status));
+        for other in STATUSES {
+            self.add(names::JOB_STATUS, &[name, status(other)], u64::from(job.status == other));
         }
         self.add(names::JOB_LOCAL, &[name], u64::from(job.running.is_some()));
         for input in &job.inputs {
@@ -165,12 +166,7 @@ impl Samples {
     }
 }
 
-const STATUSES: [(JobStatus, &str); 4] = [
-    (JobStatus::Running, "running"),
-    (JobStatus::Paused, "paused"),
-    (JobStatus::Finished, "finished"),
-    (JobStatus::Failed, "failed"),
-];
+const STATUSES: [JobStatus; 4] = [JobStatus::Running, JobStatus::Paused, JobStatus::Finished, JobStatus::Failed];
 
 fn seconds(ms: u64) -> f64 {
     Duration::from_millis(ms).as_secs_f64()
