@@ -317,7 +317,7 @@ impl Slot {
         let mut staged = vec![None; self.flow.timed.len()];
         let fed: BTreeSet<NodeId> = start.staged.iter().map(|(node, _)| *node).collect();
         for node in fed {
-            self.meter.node(node).waited.add(start.waited.as_nanos() as u64);
+            self.meter.waited(node, start.waited);
         }
         for (node, changes) in start.staged.drain(..) {
             self.meter.node(node).read.add(changes.len() as u64);

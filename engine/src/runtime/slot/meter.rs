@@ -24,8 +24,8 @@ pub(super) struct Meter {
     now: Duration,
     /// By sending node: up to when it is known that its rows waited here.
     waited_until: Vec<Duration>,
-    /// By source: since when it has rows to read that are not read.
-    readable_since: Vec<Option<Duration>>,
+    /// By source: when it was read last, if it had rows then.
+    had_rows_at: Vec<Option<Duration>>,
     state_measured: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Meter {
             metrics,
             now,
             waited_until: vec![Duration::ZERO; nodes],
-            readable_since: vec![None; nodes],
+            had_rows_at: vec![None; nodes],
             state_measured: Duration::ZERO,
         }
     }
@@ -73,16 +73,20 @@ impl Meter {
         self.waited_until[from] = self.waited_until[from].max(self.now);
     }
 
-    /// A source is being read.
-    pub(super) fn reads(&mut self, node: NodeId) {
-        if let Some(since) = self.readable_since[node].take() {
-            self.node(node).waited.add(nanos(self.now.saturating_sub(since)));
-        }
+    /// A source is being read. Gives how long it has had to wait, should it have rows: nothing if it had none the last time.
+    pub(super) fn reads(&mut self, node: NodeId) -> Duration {
+        let since = self.had_rows_at[node].take();
+        since.map(|since| self.now.saturating_sub(since)).unwrap_or_default()
     }
 
-    /// A source has rows to read in so long a time; `None`: not before somebody says so.
-    pub(super) fn readable_in(&mut self, node: NodeId, time: Option<Duration>) {
-        self.readable_since[node] = time.map(|time| self.now + time);
+    /// A source that was just read had rows.
+    pub(super) fn has_rows(&mut self, node: NodeId) {
+        self.had_rows_at[node] = Some(self.now);
+    }
+
+    /// Rows of a source have waited so long.
+    pub(super) fn waited(&self, node: NodeId, time: Duration) {
+        self.node(node).waited.add(nanos(time));
     }
 
     /// Whether the size of state should be looked at: not at every epoch, since some end within a millisecond.
@@ -138,12 +142,14 @@ mod tests {
         clock.advance(ms(10));
         meter.worked(1);
         meter.taken(0, sent);
-        // A source has rows after 5 ms and is read after 25.
-        meter.readable_in(1, Some(ms(5)));
-        clock.advance(ms(25));
+        // A source has rows, is read again after 20 ms and has none.
+        meter.has_rows(1);
+        clock.advance(ms(20));
         meter.begin();
-        meter.reads(1);
-        meter.reads(1);
+        for _ in 0..2 {
+            let waited = meter.reads(1);
+            meter.waited(1, waited);
+        }
         let (first, second) = (metrics.totals(0), metrics.totals(1));
         assert_eq!((first.busy, first.backpressure), (ms(10), ms(30)));
         assert_eq!((second.busy, second.backpressure), (ms(30), ms(20)));

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::time::{self, SplitTime};
 use super::{Assignment, Delivery, Failure, Payload, Slot};
@@ -28,8 +27,6 @@ pub(super) struct Reader {
     open: Option<Box<dyn SplitReader>>,
     skipped: u64,
     idle_until: i64,
-    /// The last read gave far fewer rows than were asked for: there seem to be no more for now.
-    short: bool,
     progress: SplitTime,
 }
 
@@ -81,8 +78,7 @@ impl Slot {
             false => Some(self.blame(node, source.open(&split, from, projection))?),
         };
         let progress = SplitTime::default();
-        let (skipped, idle_until, short) = (0, i64::MIN, false);
-        self.readers.push(Reader { node, split, position: from, open, skipped, idle_until, short, progress });
+        self.readers.push(Reader { node, split, position: from, open, skipped: 0, idle_until: i64::MIN, progress });
         Ok(())
     }
 
@@ -122,26 +118,26 @@ impl Slot {
     fn read(&mut self, index: usize, epoch: u64, rows: usize) -> Result<(), Failure> {
         let node = self.readers[index].node;
         self.meter.begin();
-        self.meter.reads(node);
+        let waited = self.meter.reads(node);
         let Some(open) = self.readers[index].open.as_mut() else { return Ok(()) };
-        let asked = rows;
-        let read = open.read(asked);
+        let read = open.read(rows);
         let (position, skipped) = (open.position(), open.skipped());
         let read = self.blame(node, read)?;
         let reader = &mut self.readers[index];
         reader.position = position;
         self.meter.node(node).skipped.add(skipped - reader.skipped);
         reader.skipped = skipped;
+        let has_rows = matches!(read, Read::Rows(_));
         match read {
             Read::Rows(batch) => {
                 let rows = batch.num_rows();
-                reader.short = rows * 2 < asked;
+                // There were rows at the last read already: these have waited.
+                self.meter.waited(node, waited);
                 self.budget = self.budget.map(|budget| budget.saturating_sub(rows.max(1)));
                 self.meter.node(node).read.add(rows as u64);
                 self.take_rows(index, epoch, Changes::inserts(batch))?;
             }
             Read::Idle(time) => {
-                reader.short = false;
                 let now = self.clock.now_ms();
                 reader.idle_until = now + (time.as_millis() as i64).max(1);
                 reader.progress.idle_since.get_or_insert(now);
@@ -153,18 +149,10 @@ impl Slot {
             }
         }
         self.meter.worked(node);
-        let readable = self.readable_in(node);
-        self.meter.readable_in(node, readable);
+        if has_rows {
+            self.meter.has_rows(node);
+        }
         Ok(())
-    }
-
-    /// In how long a time a source has more to read, if that is known.
-    fn readable_in(&self, node: NodeId) -> Option<Duration> {
-        let of_node = self.readers.iter().filter(|reader| reader.node == node);
-        let until = of_node.filter(|r| r.open.is_some() && !r.short).map(|r| r.idle_until).min()?;
-        // Most have more at once, and the clock need not be asked.
-        let wait = if until == i64::MIN { 0 } else { until.saturating_sub(self.clock.now_ms()) };
-        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
     }
 
     /// Rows of a reader on their way; those that are late go their own.

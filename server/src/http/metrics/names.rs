@@ -211,7 +211,7 @@ pub const SOURCE_BACKPRESSURE: Metric = Metric::counter(
     "frazil_source_backpressure",
     Seconds,
     TABLE,
-    "Time in which a connector had rows that were not read because the task was busy or enough epochs were open, sum over tasks.",
+    "Time between two reads of a connector that both gave rows, sum over tasks: rows waited, since the task was busy or enough epochs were open.",
 );
 
 pub const TABLE_FILES: Metric = Metric::gauge(
