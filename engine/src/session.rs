@@ -244,11 +244,15 @@ impl Inner {
         }
     }
 
-    async fn commit(&self, draft: &Draft) -> Result<()> {
-        if !draft.actions.is_empty() {
-            transact(&self.warehouse, vec![draft.requires()], draft.actions.clone()).await?;
-        }
-        Ok(())
+    /// Runs to its end what must not be broken off halfway, whatever becomes of whoever asked for it.
+    async fn to_the_end<T, W>(&self, work: impl FnOnce(Arc<Self>) -> W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let inner = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
+        let done = tokio::spawn(work(inner)).await;
+        done.map_err(|error| Error::internal("a change of jobs was cut off").because(error))?
     }
 
     async fn execute(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Answer> {
@@ -351,12 +355,20 @@ impl Inner {
     /// Stops the jobs that a draft ends, commits it, and starts those that it stands for.
     async fn commit_and_start(&self, draft: &Draft) -> Result<()> {
         self.refuse_remote(&draft.ended).await?;
-        let others = self.stop_jobs(&draft.ended).await?;
-        // Stopping has committed last checkpoints, so only definitions must be as they were.
-        let committed = self.commit(draft).await;
-        let restart = if committed.is_ok() { [&others, &draft.jobs] } else { [&others, &draft.ended] };
-        self.start_jobs(&restart.map(Vec::as_slice).concat()).await?;
-        committed
+        let (requires, actions) = (draft.requires(), draft.actions.clone());
+        let (ended, jobs) = (draft.ended.clone(), draft.jobs.clone());
+        self.to_the_end(|inner| async move {
+            let others = inner.stop_jobs(&ended).await?;
+            // Stopping has committed last checkpoints, so only definitions must be as they were.
+            let committed = match actions.is_empty() {
+                true => Ok(()),
+                false => transact(&inner.warehouse, vec![requires], actions).await.map(drop),
+            };
+            let restart = if committed.is_ok() { [others, jobs] } else { [others, ended] };
+            inner.start_jobs(&restart.concat()).await?;
+            committed
+        })
+        .await
     }
 
     async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert], settings: &Settings) -> Result<Answer> {

@@ -226,7 +226,10 @@ impl Inner {
                 orphans.push(job.id);
             }
         }
-        match self.start_jobs(&orphans).await {
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        match self.to_the_end(|inner| async move { inner.start_jobs(&orphans).await }).await {
             Ok(()) => Ok(()),
             // Somebody else was faster.
             Err(error) if error.kind() == ErrorKind::Fenced => Ok(()),
