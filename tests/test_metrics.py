@@ -136,7 +136,7 @@ def test_busy_and_waiting_are_shares_of_time(server):
 
 def test_an_input_that_is_faster_than_its_job_waits(server):
     with server.connect(autocommit=True) as connection:
-        connection.execute("CREATE TABLE flood (id BIGINT) WITH ('connector' = 'datagen')")
+        connection.execute("CREATE TABLE flood (id BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '50000000')")
         connection.execute("CREATE MATERIALIZED VIEW slow AS SELECT count(DISTINCT id) AS n FROM flood WHERE id % 2 = 0")
         waited = lambda table: Scrape(server).value("frazil_source_backpressure_seconds_total", table=table)
         before, began = [waited("flood"), waited("fast")], time.monotonic()
