@@ -5,6 +5,7 @@
 
 mod error;
 mod health;
+mod page;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +25,7 @@ pub struct Context {
 
 /// Every route there is.
 fn router(context: Context) -> Router {
-    Router::new().merge(health::routes()).fallback(error::no_such_route).with_state(context)
+    Router::new().merge(health::routes()).merge(page::routes()).fallback(error::no_such_route).with_state(context)
 }
 
 /// Accepts connections until it is dropped.
