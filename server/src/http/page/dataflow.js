@@ -83,7 +83,7 @@ export class Dataflow {
   #node(node, place) {
     const [rowsIn, rowsOut] = [this.#counter(node, "rows_in").rate(), this.#counter(node, "rows_out").rate()];
     const [busy, pressure] = [this.#share(node, "busy_ms"), this.#share(node, "backpressure_ms")];
-    const isSource = node.kind === "source" || node.kind === "table";
+    const isSource = ["source", "table", "values"].includes(node.kind);
     const classes = ["node", "operator", pressure >= 0.5 ? "pressed-hard" : pressure >= 0.1 ? "pressed" : busy >= 0.9 ? "hot" : "", node.jobs.includes(this.job) ? "" : "far"];
     const isSelected = node.id === this.#selected;
     return h("button", { key: `n${node.id}`, class: classes.filter(Boolean).join(" "), style: place, "data-id": node.id, "aria-pressed": String(isSelected),

@@ -35,6 +35,7 @@ export function bytes(value) {
 export function duration(ms) {
   if (ms === null || ms === undefined) return NONE;
   if (ms < 0) return `-${duration(-ms)}`;
+  if (ms > 0 && ms < 10) return `${trimmed(ms, 1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const seconds = ms / 1000;
   if (seconds < 60) return `${digits(seconds)} s`;

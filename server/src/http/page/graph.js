@@ -18,7 +18,7 @@ export function graph(nodes, edges, { width, label, gaps = {}, memo }) {
   return h("div", { class: "graph", role: "group", "aria-label": label, on: { keydown: walk } },
     h("div", { class: "graph-canvas", style: { width: `${found.width}px`, height: `${found.height}px` } },
       h("svg", { class: "graph-edges", width: found.width, height: found.height, "aria-hidden": "true" },
-        found.edges.map(({ index, points }) => drawEdge(edges[index], points, found.isSideways))),
+        found.edges.map(({ index, points }) => drawEdge(index, edges[index], points, found.isSideways))),
       nodes.map((node) => {
         const { x, y } = found.positions.get(node.id);
         return node.draw({ left: `${Math.round(x)}px`, top: `${Math.round(y)}px`, width: `${node.width}px`, height: `${node.height}px` });
@@ -39,8 +39,7 @@ function laid(nodes, edges, isSideways, { layerGap = 56, nodeGap = 20 }) {
   };
 }
 
-function drawEdge(edge, points, isSideways) {
-  const key = `${edge.from}>${edge.to}`;
+function drawEdge(key, edge, points, isSideways) {
   let d = `M${points[0].x} ${points[0].y}`;
   for (let i = 1; i < points.length; i++) {
     const [a, b] = [points[i - 1], points[i]];

@@ -54,12 +54,13 @@ export function jobTable(app, jobs) {
     { name: "Rows in", class: "number", draw: (job) => (isOn(job) ? rate(memory.counter(`in of ${job.name}`).rate()) : "–") },
     { name: "", class: "spark-cell wide-only", draw: (job) => isOn(job) && sparkline(memory.counter(`in of ${job.name}`).rates(), { width: 90, height: 18, most: 60 }) },
     { name: "Rows out", class: "number", draw: (job) => (isOn(job) ? rate(memory.counter(`out of ${job.name}`).rate()) : "–") },
-    { name: "Lag", class: "number", draw: (job) => duration(job.lag_ms) },
+    { name: "Lag", class: "number", title: LAG, draw: (job) => duration(job.lag_ms) },
     { name: "Checkpoint", class: "number wide-only", title: "Age of the last checkpoint", draw: (job) => (isOn(job) ? duration(job.checkpoint_age_ms) : "–") },
     { name: "Dropped", class: "number", title: LOSSES, draw: dropped },
   ], jobs, { key: (job) => job.name, href: (job) => hrefTo("jobs", job.name), label: "Jobs", rowClass: (job) => job.status });
 }
 
+const LAG = "How long the oldest row that was read has waited to be committed";
 const LOSSES = "Rows that were skipped or came too late, and values that failed";
 
 /** What did not get through: how much, and what. */
@@ -155,7 +156,7 @@ export class JobView {
     return tiles(
       tile({ name: "Rows in", value: isOn ? rate(rowsIn.rate()) : "–", note: `${count(job.rows_in)} so far`, values: rowsIn.rates() }),
       tile({ name: "Rows out", value: isOn ? rate(rowsOut.rate()) : "–", note: `${count(job.rows_out)} so far`, values: rowsOut.rates() }),
-      tile({ name: "Lag", value: duration(job.lag_ms), note: "behind newest event", values: memory.value(`lag of ${job.name}`).values() }),
+      tile({ name: "Lag", value: duration(job.lag_ms), note: "oldest uncommitted row", title: LAG, values: memory.value(`lag of ${job.name}`).values() }),
       tile({ name: "Checkpoint age", value: isOn ? duration(job.checkpoint_age_ms) : "–", note: `epoch ${count(job.epoch)}` }),
       tile({ name: "Dropped", value: count(losses(job).total), tone: losses(job).total ? "warning" : "", note: losses(job).text, title: LOSSES }));
   }

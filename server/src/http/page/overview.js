@@ -54,7 +54,7 @@ export class OverviewView {
     return tiles(
       tile({ name: "Rows in", value: rate(rowsIn.rate()), note: `${count(overview.rows_in)} so far`, values: rowsIn.rates() }),
       tile({ name: "Rows out", value: rate(rowsOut.rate()), note: `${count(overview.rows_out)} so far`, values: rowsOut.rates() }),
-      tile({ name: "Lag", value: duration(overview.lag_ms), note: "behind newest event", values: memory.value("lag").values(), title: "Now minus the newest event time, of the job that is furthest behind" }),
+      tile({ name: "Lag", value: duration(overview.lag_ms), note: "oldest uncommitted row", values: memory.value("lag").values(), title: "How long the oldest row that was read has waited to be committed, in the job that is furthest behind" }),
       tile({ name: "Checkpoint age", value: duration(overview.checkpoint_age_ms), note: `version ${count(overview.catalog_version)}`, values: memory.value("checkpoint age").values(), title: "Since the oldest of the jobs' last checkpoints" }),
       tile({ name: "Memory", value: bytes(overview.memory_bytes), note: "resident", values: memory.value("memory").values() }),
       tile({ name: "CPU", value: percent(cores), note: "of one core", values: cpu.rates(), title: `The server runs jobs with parallelism ${overview.parallelism}` }));
