@@ -240,7 +240,7 @@ def test_names_and_values_are_text_and_never_markup(page):
     expect(page.get_by_role("region", name="Sample rows")).to_contain_text("<b onclick=x>bold</b>")
     go(page, "sql")
     page.locator(".sheet-tables").get_by_role("button", name=EVIL).click()
-    expect(page.get_by_label("SQL")).to_have_value(f'"{EVIL}"')
+    expect(page.get_by_label("SQL", exact=True)).to_have_value(f'"{EVIL}"')
     assert page.locator("main img, main b[onclick]").count() == 0
     assert not page.title().startswith("1")
     refused = page.evaluate("() => { try { document.body.innerHTML = '<p>'; return false } catch (e) { return e.name } }")

@@ -13,6 +13,7 @@ export class Dataflow {
   #selected = null;
   #onlyThisJob = false;
   #seenAt = null;
+  #shape = null;
   #memo = {};
   /** Per operator and counter. */
   #counters = new Map();
@@ -48,6 +49,10 @@ export class Dataflow {
 
   #learn(flow) {
     this.#seenAt = flow.at_ms;
+    // Another plan has other operators under the same numbers.
+    const shape = flow.nodes.map((node) => `${node.id} ${node.kind} ${node.label}`).join("\n");
+    if (shape !== this.#shape) this.#counters.clear();
+    this.#shape = shape;
     for (const node of flow.nodes) {
       for (const name of ["rows_in", "rows_out", "busy_ms", "backpressure_ms"]) this.#counter(node, name).push(flow.at_ms, node[name]);
     }

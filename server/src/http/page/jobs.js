@@ -43,13 +43,19 @@ async function act(app, job, name) {
   app.live.refresh();
 }
 
+/** The state of a job, and that it should run but does not. */
+function jobStatus(job) {
+  const isLeft = job.status === "running" && job.runner === "nobody";
+  return [status(job.status), isLeft ? h("span", { key: "left", class: "warn left" }, "run by nobody") : null];
+}
+
 /** Jobs as lines with their rates. */
 export function jobTable(app, jobs) {
   const { memory } = app.live;
   const isOn = (job) => job.status === "running";
   return table([
     { name: "Job", class: "name", draw: (job) => job.name },
-    { name: "Status", draw: (job) => status(job.status) },
+    { name: "Status", draw: jobStatus },
     { name: "Kind", class: "wide-only", draw: (job) => kindBadge(job.kind) },
     { name: "Rows in", class: "number", draw: (job) => (isOn(job) ? rate(memory.counter(`in of ${job.name}`).rate()) : "–") },
     { name: "", class: "spark-cell wide-only", draw: (job) => isOn(job) && sparkline(memory.counter(`in of ${job.name}`).rates(), { width: 90, height: 18, most: 60 }) },
@@ -132,7 +138,7 @@ export class JobView {
     return [
       crumbs,
       h("header", { class: "view-head" },
-        h("h1", { tabindex: "-1" }, this.name), status(job.value.status), kindBadge(job.value.kind),
+        h("h1", { tabindex: "-1" }, this.name), jobStatus(job.value), kindBadge(job.value.kind),
         h("div", { class: "view-actions" }, jobActions(this.app, job.value))),
       this.#about(job.value),
       this.#error(job.value),

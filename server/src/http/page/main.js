@@ -121,8 +121,9 @@ class App {
     const what = connection === "starting" ? "The server is starting." : trouble?.lost ? "Connection lost." : `The server fails: ${trouble?.message}.`;
     return h("div", { key: "banner", class: `banner ${connection}`, role: "alert" },
       h("b", null, what),
-      h("span", null, ` Retrying${wait ? ` in ${wait} s` : " now"}. `),
-      answeredAt ? h("span", null, `What is shown is from ${clock(answeredAt)}, ${duration(Math.floor((Date.now() - answeredAt) / 1000) * 1000)} ago.`) : null);
+      // Not read aloud: these change all the time.
+      h("span", { "aria-hidden": "true" }, ` Retrying${wait ? ` in ${wait} s` : " now"}. `),
+      answeredAt ? h("span", { "aria-hidden": "true" }, `What is shown is from ${clock(answeredAt)}, ${duration(Math.floor((Date.now() - answeredAt) / 1000) * 1000)} ago.`) : null);
   }
 
   #turnTheme() {

@@ -5,6 +5,8 @@ import { bytes, count, duration, percent, plural, rate } from "./format.js";
 import { jobActions, jobTable } from "./jobs.js";
 import { empty, hrefTo, loading, panel, tile, tiles } from "./parts.js";
 
+/** More would push everything else off the screen. */
+const MOST_ALARMS = 5;
 const WORST_FIRST = ["failed", "paused", "running", "finished"];
 
 export class OverviewView {
@@ -28,7 +30,8 @@ export class OverviewView {
       h("header", { class: "view-head" },
         h("h1", { tabindex: "-1" }, this.title),
         h("p", { class: "view-note" }, h("span", { title: "Warehouse" }, overview.warehouse), h("span", null, `${plural(overview.tables, "table")}, ${plural(overview.views, "view")}`), h("span", null, `up ${duration(overview.now_ms - overview.started_ms)}`))),
-      failed.map((job) => this.#failedJob(job)),
+      failed.slice(0, MOST_ALARMS).map((job) => this.#failedJob(job)),
+      failed.length > MOST_ALARMS ? h("p", { class: "warn" }, `and ${failed.length - MOST_ALARMS} more failed jobs, listed below`) : null,
       this.#tiles(overview),
       panel("Jobs", { id: "jobs", note: this.#summary(overview), actions: h("a", { class: "button quiet", href: hrefTo("jobs") }, "All jobs") },
         sorted.length ? jobTable(this.app, sorted) : empty("No jobs yet. ", h("a", { href: hrefTo("sql") }, "Create a materialized view"), " or submit a file with ", h("code", null, "frazil submit"), "."))];
