@@ -43,7 +43,7 @@ const ASSETS: &[Asset] = assets! {
     CSS: "style.css" "views.css";
     SVG: "icon.svg";
     SCRIPT: "api.js" "charts.js" "dataflow.js" "dialogs.js" "dom.js" "editor.js" "format.js" "graph.js" "jobs.js" "layout.js"
-        "lineage.js" "live.js" "main.js" "overview.js" "parts.js" "result.js" "series.js" "sql.js" "sqltext.js" "tables.js" "theme.js";
+        "lineage.js" "live.js" "main.js" "overview.js" "parts.js" "result.js" "series.js" "sql.js" "sqllayout.js" "sqltext.js" "tables.js" "theme.js";
 };
 
 /// The routes of this module.

@@ -11,8 +11,8 @@ import { layout } from "./layout.js";
 export function graph(nodes, edges, { width, label, gaps = {}, memo }) {
   const shape = JSON.stringify([width, nodes.map((node) => [node.id, node.width, node.height]), edges.map((edge) => [edge.from, edge.to])]);
   if (memo.shape !== shape) {
-    const sideways = laid(nodes, edges, true, gaps);
-    Object.assign(memo, { shape, found: sideways.width <= width ? sideways : laid(nodes, edges, false, gaps) });
+    const sideways = laid(nodes, edges, true, width, gaps);
+    Object.assign(memo, { shape, found: sideways.width <= width ? sideways : laid(nodes, edges, false, width, gaps) });
   }
   const { found } = memo;
   return h("div", { class: "graph", role: "group", "aria-label": label, on: { keydown: walk } },
@@ -25,18 +25,33 @@ export function graph(nodes, edges, { width, label, gaps = {}, memo }) {
       })));
 }
 
-function laid(nodes, edges, isSideways, { layerGap = 56, nodeGap = 20 }) {
+function laid(nodes, edges, isSideways, width, { layerGap = 56, nodeGap = 20 }) {
   const sized = nodes.map(({ id, width, height }) => (isSideways ? { id, along: width, across: height } : { id, along: height, across: width }));
   const indexed = edges.map(({ from, to }, index) => ({ from, to, index }));
-  const found = layout(sized, indexed, { layerGap: isSideways ? layerGap : Math.min(layerGap, 44), nodeGap });
   const point = ({ along, across }) => (isSideways ? { x: along, y: across } : { x: across, y: along });
-  return {
-    isSideways,
-    width: Math.ceil(isSideways ? found.along : found.across),
-    height: Math.ceil(isSideways ? found.across : found.along),
-    positions: new Map([...found.positions].map(([id, place]) => [id, point(place)])),
-    edges: found.edges.map(({ edge, points }) => ({ index: edge.index, points: points.map(point) })),
-  };
+  const parts = layout(sized, indexed, { layerGap: isSideways ? layerGap : Math.min(layerGap, 44), nodeGap }).map((part) => ({
+    size: point(part),
+    positions: [...part.positions].map(([id, place]) => [id, point(place)]),
+    edges: part.edges.map(({ edge, points }) => ({ index: edge.index, points: points.map(point) })),
+  }));
+  return { isSideways, ...packed(parts, width, { x: isSideways ? layerGap : nodeGap * 2, y: nodeGap * 1.5 }) };
+}
+
+/** Parts that do not hang together beside each other, in rows as long as there is room. */
+function packed(parts, room, gap) {
+  const whole = { width: 0, height: 0, positions: new Map(), edges: [] };
+  const row = { x: 0, y: 0, height: 0 };
+  for (const { size, positions, edges } of parts) {
+    if (row.x > 0 && row.x + size.x > room) Object.assign(row, { x: 0, y: row.y + row.height + gap.y, height: 0 });
+    const moved = ({ x, y }) => ({ x: x + row.x, y: y + row.y });
+    for (const [id, place] of positions) whole.positions.set(id, moved(place));
+    for (const { index, points } of edges) whole.edges.push({ index, points: points.map(moved) });
+    row.x += size.x + gap.x;
+    row.height = Math.max(row.height, size.y);
+    whole.width = Math.max(whole.width, Math.ceil(row.x - gap.x));
+    whole.height = Math.max(whole.height, Math.ceil(row.y + row.height));
+  }
+  return whole;
 }
 
 function drawEdge(key, edge, points, isSideways) {

@@ -7,7 +7,7 @@ import { confirmed, toast } from "./dialogs.js";
 import { h } from "./dom.js";
 import { bytes, clock, count, duration, instant, rate } from "./format.js";
 import { cut, empty, filterInput, hrefTo, kindBadge, loading, matches, notYet, panel, status, table, tile, tiles } from "./parts.js";
-import { definition } from "./sqltext.js";
+import { definition } from "./sqllayout.js";
 
 /** What can be done with a job: the question, and what is said afterwards. */
 const ACTIONS = {
@@ -160,9 +160,9 @@ export class JobView {
     const isOn = job.status === "running";
     const [rowsIn, rowsOut] = [memory.counter(`in of ${job.name}`), memory.counter(`out of ${job.name}`)];
     return tiles(
-      tile({ name: "Rows in", value: isOn ? rate(rowsIn.rate()) : "–", note: `${count(job.rows_in)} so far`, values: rowsIn.rates() }),
-      tile({ name: "Rows out", value: isOn ? rate(rowsOut.rate()) : "–", note: `${count(job.rows_out)} so far`, values: rowsOut.rates() }),
-      tile({ name: "Lag", value: duration(job.lag_ms), note: "oldest uncommitted row", title: LAG, values: memory.value(`lag of ${job.name}`).values() }),
+      tile({ name: "Rows in", value: isOn ? rate(rowsIn.rate()) : "–", note: `${count(job.rows_in)} so far`, values: isOn ? rowsIn.rates() : null }),
+      tile({ name: "Rows out", value: isOn ? rate(rowsOut.rate()) : "–", note: `${count(job.rows_out)} so far`, values: isOn ? rowsOut.rates() : null }),
+      tile({ name: "Lag", value: duration(job.lag_ms), note: "oldest uncommitted row", title: LAG, values: isOn ? memory.value(`lag of ${job.name}`).values() : null }),
       tile({ name: "Checkpoint age", value: isOn ? duration(job.checkpoint_age_ms) : "–", note: `epoch ${count(job.epoch)}` }),
       tile({ name: "Dropped", value: count(losses(job).total), tone: losses(job).total ? "warning" : "", note: losses(job).text, title: LOSSES }));
   }

@@ -4,17 +4,13 @@
 const SWEEPS = 12;
 
 /**
- * `nodes`: `[{id, along, across}]` with their sizes; `edges`: `[{from, to}]`. Gives the same nodes' positions by id, `{along, across}` of their corner
- * nearest to the origin, the points of every edge from border to border, and the size of it all.
+ * `nodes`: `[{id, along, across}]` with their sizes; `edges`: `[{from, to}]`. Gives the parts that do not hang together, the largest first, each with its
+ * nodes' positions by id (`{along, across}` of their corner nearest to the origin), the points of every edge from border to border, and its size.
  */
 export function layout(nodes, edges, { layerGap = 56, nodeGap = 20 } = {}) {
   const ids = new Set(nodes.map((node) => node.id));
   const known = edges.filter((edge) => ids.has(edge.from) && ids.has(edge.to) && edge.from !== edge.to);
-  const parts = components(nodes, known);
-  const connected = parts.filter((part) => part.nodes.length > 1).map((part) => laidOut(part, layerGap, nodeGap));
-  const single = parts.filter((part) => part.nodes.length === 1).map((part) => part.nodes[0]);
-  const along = Math.max(...connected.map((part) => part.along), 0);
-  return stacked([...connected, ...(single.length ? [rows(single, along, layerGap, nodeGap)] : [])], nodeGap * 2);
+  return components(nodes, known).map((part) => laidOut(part, layerGap, nodeGap));
 }
 
 /** What hangs together, the largest first. */
@@ -34,27 +30,6 @@ function components(nodes, edges) {
   return [...groupBy(nodes, (node) => partOf.get(node.id))]
     .map(([id, members]) => ({ nodes: members, edges: edgesOf.get(id) ?? [] }))
     .sort((a, b) => b.nodes.length - a.nodes.length);
-}
-
-/** Nodes without edges, in rows that are as long as the rest, or of four. */
-function rows(nodes, room, layerGap, nodeGap) {
-  const columns = Math.max(Math.floor((room + layerGap) / (nodes[0].along + layerGap)), Math.min(nodes.length, 4));
-  const positions = new Map(nodes.map((node, i) => [node.id, { along: (i % columns) * (node.along + layerGap), across: Math.floor(i / columns) * (node.across + nodeGap) }]));
-  const ends = nodes.map((node) => ({ along: positions.get(node.id).along + node.along, across: positions.get(node.id).across + node.across }));
-  return { positions, edges: [], along: Math.max(...ends.map((end) => end.along)), across: Math.max(...ends.map((end) => end.across)) };
-}
-
-/** Parts beside each other, across. */
-function stacked(parts, gap) {
-  const whole = { positions: new Map(), edges: [], along: Math.max(...parts.map((part) => part.along), 0), across: 0 };
-  for (const part of parts) {
-    const start = whole.across ? whole.across + gap : 0;
-    const moved = ({ along, across }) => ({ along, across: across + start });
-    for (const [id, place] of part.positions) whole.positions.set(id, moved(place));
-    for (const { edge, points } of part.edges) whole.edges.push({ edge, points: points.map(moved) });
-    whole.across = start + part.across;
-  }
-  return whole;
 }
 
 function laidOut({ nodes, edges }, layerGap, nodeGap) {

@@ -46,11 +46,6 @@ function cut(piece, at, mark) {
     .filter((part) => part.text);
 }
 
-/** A definition to read. */
-export function definition(sql) {
-  return h("pre", { class: "code", tabindex: "0" }, coloured(sql.trim()));
-}
-
 /** A name as SQL takes it, whatever is in it. */
 export function quoted(name) {
   return `"${name.replaceAll('"', '""')}"`;

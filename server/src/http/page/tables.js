@@ -5,7 +5,8 @@ import { h } from "./dom.js";
 import { bytes, clock, count, instant, plural } from "./format.js";
 import { cut, empty, failureBox, filterInput, hrefTo, kindBadge, loading, matches, notYet, panel, status, table } from "./parts.js";
 import { resultTable } from "./result.js";
-import { definition, quoted } from "./sqltext.js";
+import { definition } from "./sqllayout.js";
+import { quoted } from "./sqltext.js";
 
 const STORED = ["table", "view", "materialized view"];
 const SAMPLE_ROWS = 20;
