@@ -1,8 +1,8 @@
 //! The engine as its users see it: open a warehouse, execute statements, run a file of them, watch progress, shut down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use storage::Warehouse;
 use tokio::sync::watch;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
@@ -23,19 +23,26 @@ use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement,
 
 mod adhoc;
 mod change;
+mod control;
 mod define;
 mod flush;
+mod inspect;
 mod jobs;
 mod maintenance;
 mod owner;
 mod prepare;
 mod settings;
 mod show;
+mod submit;
 mod transaction;
 mod verify;
 
 use settings::Settings;
 
+pub use inspect::{
+    FileInfo, FileKind, IcebergTable, JobCounters, JobCounts, JobInfo, Lineage, LineageEdge, LineageNode, Overview,
+    Runner, SegmentInfo, TableDetails, TableSummary,
+};
 pub use prepare::Description;
 pub use show::{Relation, RelationKind};
 pub use transaction::Transaction;
@@ -109,8 +116,10 @@ pub(crate) struct Inner {
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
     /// Counters of all pipelines that this process ever ran.
     metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
-    /// A file is being run: its paths start at its own directory, wherever that was when the tables were created.
-    runs_file: AtomicBool,
+    /// Where paths of connector tables start whose files were run here, wherever that was when the tables were created.
+    base_dirs: Mutex<Arc<BTreeMap<ObjectId, PathBuf>>>,
+    /// When the warehouse was opened, in ms since the Unix epoch.
+    started_ms: i64,
     versions: watch::Receiver<Version>,
     touched: Arc<Touched>,
     maintenance: maintenance::Maintenance,
@@ -132,7 +141,8 @@ impl Engine {
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
             metrics: Mutex::default(),
-            runs_file: AtomicBool::new(false),
+            base_dirs: Mutex::default(),
+            started_ms: options.clock.now_ms(),
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
             touched,
@@ -145,7 +155,17 @@ impl Engine {
 
     /// The same engine for another user: what one sets (SET) does not hold for the other.
     pub fn session(&self) -> Self {
-        Self { inner: self.inner.clone(), settings: Arc::default() }
+        self.session_in(None)
+    }
+
+    /// The same for a user whose relative paths start at `base_dir`.
+    pub fn session_in(&self, base_dir: Option<PathBuf>) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::new(Settings::new(base_dir)) }
+    }
+
+    /// `SET name = value`. Returns what to tell the user.
+    pub fn set(&self, name: &str, value: &str) -> Result<Option<String>> {
+        self.settings.set(name, value)
     }
 
     /// Splits and parses a text of one or more statements separated by `;`.
@@ -165,28 +185,6 @@ impl Engine {
             .execute(parsed, &self.settings)
             .await
             .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
-    }
-
-    /// Executes a file: definitions that exist unchanged are resumed, changed ones are an error; every view and INSERT becomes a job
-    /// that this process runs. Returns once all are started.
-    pub async fn run(&self, sql: &str) -> Result<()> {
-        let statements = parse(sql)?;
-        self.inner.runs_file.store(true, Ordering::Relaxed);
-        let snapshot = self.inner.snapshot().await?;
-        let mut draft = Draft::new(&snapshot, Existing::Resume);
-        for parsed in &statements {
-            let at = Some(parsed.position);
-            self.inner.define(&mut draft, parsed, &self.settings).await.map_err(|error| error.at(at))?;
-        }
-        self.inner.refuse_remote(&draft.ended).await?;
-        self.inner.commit(&draft).await?;
-        let finished =
-            |id: &ObjectId| draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished);
-        // A run that was killed between the end of its jobs and its last tiering left their tables hot: this one tiers them.
-        let ended = draft.jobs.iter().filter(|id| finished(id)).filter_map(|id| draft.snapshot.jobs.get(id));
-        ended.flat_map(|job| &job.targets).for_each(|target| self.inner.touched.add(*target));
-        let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
-        self.inner.start_jobs(&jobs).await
     }
 
     /// All tables and views, with their columns.
@@ -241,7 +239,7 @@ impl Inner {
         Planner {
             warehouse: self.warehouse.clone(),
             snapshot,
-            base_dir: self.runs_file.load(Ordering::Relaxed).then(|| self.options.base_dir.clone()),
+            base_dirs: self.base_dirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             partitions: self.options.parallelism,
             read_up_to: None,
         }
@@ -254,27 +252,6 @@ impl Inner {
         Ok(())
     }
 
-    /// One statement of a file that `run` executes.
-    async fn define(&self, draft: &mut Draft, parsed: &ParsedStatement, settings: &Settings) -> Result<()> {
-        match &parsed.statement {
-            Statement::CreateTable(table) => draft.create_table(self, parsed, table).await.map(|_| ()),
-            Statement::CreateView(view) => draft.create_view(self, parsed, view, settings).await.map(|_| ()),
-            Statement::CreateFunction(function) => draft.create_function(self, parsed, function).await,
-            Statement::Insert(insert) => {
-                draft.create_insert_job(self, parsed, std::slice::from_ref(insert), settings).await
-            }
-            Statement::StatementSet(inserts) => draft.create_insert_job(self, parsed, inserts, settings).await,
-            Statement::Set { name, value } => {
-                if let Some(notice) = settings.set(name, value)? {
-                    tracing::warn!("{notice}");
-                }
-                Ok(())
-            }
-            _ => Err(Error::sql("a file that is run may hold CREATE, INSERT, EXECUTE STATEMENT SET and SET only")
-                .hint("use `frazil sql -f FILE` for queries and other statements")),
-        }
-    }
-
     async fn execute(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Answer> {
         let done = |tag: &str| Ok(Answer::Done(tag.into()));
         match &parsed.statement {
@@ -283,7 +260,8 @@ impl Inner {
                 if table.or_replace {
                     self.resume_orphans().await?;
                 }
-                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                let mut draft =
+                    Draft::new(&*self.snapshot().await?, Existing::Refuse).with_base_dir(settings.base_dir());
                 draft.create_table(self, parsed, table).await?;
                 self.commit_and_start(&draft).await?;
                 done("CREATE TABLE")
@@ -298,7 +276,7 @@ impl Inner {
                 {
                     // A row that its query cannot be computed for: the view never held anything.
                     if error.kind() == ErrorKind::Data && view.materialized {
-                        self.drop(&view_drop(view), parsed).await?;
+                        self.drop(&view_drop(view), parsed.position).await?;
                     }
                     return Err(error);
                 }
@@ -312,7 +290,7 @@ impl Inner {
             }
             Statement::Drop(drop) => {
                 self.resume_orphans().await?;
-                self.drop(drop, parsed).await?;
+                self.drop(drop, parsed.position).await?;
                 done("DROP")
             }
             Statement::Insert(insert) => {
@@ -351,10 +329,10 @@ impl Inner {
                 settings.reset(name.as_deref());
                 done("RESET")
             }
-            Statement::Resume(job) => {
+            Statement::Job(control, job) => {
                 self.resume_orphans().await?;
-                self.resume(job).await?;
-                done("RESUME JOB")
+                self.control(*control, job).await?;
+                Ok(Answer::Done(format!("{} JOB", control.verb())))
             }
             Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
                 .hint("transactions of several statements need a session with a server: frazil server")),
@@ -392,9 +370,9 @@ impl Inner {
         Ok(Answer::Done(format!("CREATE JOB {}", names.join(", "))))
     }
 
-    async fn drop(&self, drop: &crate::sql::statement::Drop, parsed: &ParsedStatement) -> Result<()> {
+    async fn drop(&self, drop: &Drop, position: Position) -> Result<()> {
         let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
-        draft.drop(drop, parsed.position)?;
+        draft.drop(drop, position)?;
         self.commit_and_start(&draft).await
     }
 

@@ -9,6 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Where tables live unless `-w` says otherwise.
 const DEFAULT_WAREHOUSE: &str = "./warehouse";
 
+/// Where `frazil server` speaks HTTP unless it is told otherwise.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
 /// The most tasks a job can be split into: rows are spread over 256 virtual nodes, and a task owns at least one.
 const MAX_PARALLELISM: i64 = 256;
 
@@ -33,6 +36,8 @@ pub enum Command {
     Run(RunArgs),
     /// Serve a warehouse: resume its jobs, answer clients over the PostgreSQL protocol, until SIGINT or SIGTERM.
     Server(ServerArgs),
+    /// Hand a file to a server, which runs its jobs from then on.
+    Submit(SubmitArgs),
 }
 
 /// Arguments of `frazil sql`.
@@ -41,6 +46,9 @@ pub struct SqlArgs {
     /// Directory or URL of the warehouse; a directory is created if it is missing.
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
     pub warehouse: String,
+    /// URL of a server that executes the statements, such as http://127.0.0.1:8080, instead of opening a warehouse.
+    #[arg(short, long, value_name = "URL", conflicts_with = "warehouse")]
+    pub server: Option<String>,
     /// Execute these statements, separated by `;`, and exit. Relative paths in them start at the current directory.
     #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
     pub command: Option<String>,
@@ -86,6 +94,16 @@ pub struct ServerArgs {
     /// How often results are committed, such as `1s` or `250ms`.
     #[arg(long, default_value = "1s", env = "FRAZIL_COMMIT_INTERVAL", value_parser = parse_duration)]
     pub commit_interval: Duration,
+}
+
+/// Arguments of `frazil submit`.
+#[derive(Debug, Clone, Args)]
+pub struct SubmitArgs {
+    /// The file. Relative paths in it start at the file's directory, which the server must be able to read.
+    pub file: PathBuf,
+    /// URL of the server.
+    #[arg(short, long, value_name = "URL", default_value = DEFAULT_SERVER, env = "FRAZIL_SERVER")]
+    pub server: String,
 }
 
 /// How rows are printed.

@@ -1,12 +1,15 @@
 //! The `frazil` binary: reads the command line, starts the async runtime, and turns an outcome into an exit code.
 
 mod cli;
+mod client;
+mod executor;
 mod failure;
 mod http;
 mod input;
 mod logging;
 mod output;
 mod pg;
+mod process;
 mod progress;
 mod run;
 mod script;
@@ -14,6 +17,7 @@ mod server;
 mod shell;
 mod signals;
 mod sqlstate;
+mod submit;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -52,6 +56,7 @@ fn start(cli: Cli) -> Result<(), Failure> {
             Some(Command::Run(args)) => run::run(args).await,
             Some(Command::Sql(args)) => sql(args).await,
             Some(Command::Server(args)) => server::run(args).await,
+            Some(Command::Submit(args)) => submit::submit(args).await,
             None => sql(cli.sql).await,
         }
     });

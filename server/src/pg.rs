@@ -12,7 +12,7 @@ mod parameters;
 mod session;
 mod system;
 mod types;
-mod values;
+pub mod values;
 
 use std::sync::Arc;
 

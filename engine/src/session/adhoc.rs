@@ -50,7 +50,13 @@ impl QueryThreads {
                 Err(error) => drop(planned.send(Err(error))),
                 Ok((mut rows, schema)) => {
                     let _ = planned.send(Ok(schema));
-                    while let Some(batch) = rows.next().await {
+                    loop {
+                        let batch = tokio::select! {
+                            batch = rows.next() => batch,
+                            // Nobody waits any more, perhaps long before the first row.
+                            () = sender.closed() => None,
+                        };
+                        let Some(batch) = batch else { break };
                         if sender.send(batch).await.is_err() {
                             break;
                         }

@@ -1,6 +1,7 @@
 //! SET: what it knows, and what it only remembers.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
@@ -30,11 +31,25 @@ const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
 
 /// What one user has set: a shell, a connection, a file that is run.
 #[derive(Debug, Default)]
-pub struct Settings(Mutex<BTreeMap<String, String>>);
+pub struct Settings {
+    values: Mutex<BTreeMap<String, String>>,
+    /// Where the user's relative paths start, unless where the engine's do.
+    base_dir: Option<PathBuf>,
+}
 
 impl Settings {
+    /// Nothing is set yet.
+    pub(super) fn new(base_dir: Option<PathBuf>) -> Self {
+        Self { values: Mutex::default(), base_dir }
+    }
+
+    /// Where the user's relative paths start, unless where the engine's do.
+    pub(super) fn base_dir(&self) -> Option<&Path> {
+        self.base_dir.as_deref()
+    }
+
     fn values(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The value that a setting was given.

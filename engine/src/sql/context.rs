@@ -58,8 +58,8 @@ pub struct Planner {
     pub warehouse: Arc<Warehouse>,
     /// Which objects exist.
     pub snapshot: Arc<Snapshot>,
-    /// Where relative paths of connectors start, if not in the directory that was noted at their creation.
-    pub base_dir: Option<PathBuf>,
+    /// Where relative paths of connector tables start, if not in the directory that was noted at their creation.
+    pub base_dirs: Arc<BTreeMap<ObjectId, PathBuf>>,
     /// Partitions of batch plans.
     pub partitions: usize,
     /// How far connectors are read in batch; those that are not named are not read. `None`: to their ends.
@@ -214,7 +214,7 @@ impl Planner {
     pub fn connector(&self, object: &Object) -> Result<ConnectorTable> {
         let schema = physical_schema(object)?;
         let noted = object.properties.get(BASE_DIR).map(PathBuf::from);
-        let base_dir = self.base_dir.clone().or(noted).unwrap_or_default();
+        let base_dir = self.base_dirs.get(&object.id).cloned().or(noted).unwrap_or_default();
         connector::create(&object.properties, schema, self.warehouse.clock().clone(), &base_dir)
             .map_err(|error| error.with("table", &object.name))
     }

@@ -14,6 +14,7 @@ mod cursor;
 mod data_type;
 mod dialect;
 mod function;
+mod job;
 mod prepare;
 mod refuse;
 mod rewrite;
@@ -29,12 +30,15 @@ pub use self::cursor::quoted;
 use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
-use crate::sql::statement::{Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement};
+use crate::sql::statement::{
+    Change, CreateView, Drop, DropKind, InsertMode, JobControl, ParsedStatement, Show, Statement,
+};
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 21] = [
+const STATEMENTS: [&str; 24] = [
     "select", "values", "with", "create", "drop", "insert", "update", "delete", "merge", "truncate", "verify",
-    "execute", "begin", "explain", "show", "describe", "desc", "set", "flush", "resume", "reset",
+    "execute", "begin", "explain", "show", "describe", "desc", "set", "flush", "resume", "reset", "pause", "restart",
+    "stop",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
@@ -105,7 +109,10 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "describe" | "desc" => describe(cursor),
         "set" => setting::set(cursor),
         "reset" => setting::reset(cursor),
-        "resume" => resume(cursor),
+        "pause" => job::control(cursor, JobControl::Pause),
+        "resume" => job::control(cursor, JobControl::Resume),
+        "restart" => job::control(cursor, JobControl::Restart),
+        "stop" => job::control(cursor, JobControl::Stop),
         "flush" => {
             cursor.advance();
             Ok((Statement::Flush, "FLUSH".to_owned()))
@@ -411,17 +418,6 @@ fn describe(cursor: &mut Cursor) -> Result<Parsed> {
     let name = cursor.name("the name of a table or view")?;
     let text = format!("DESCRIBE {}", quoted(&name));
     Ok((Statement::Describe(name), text))
-}
-
-fn resume(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "RESUME JOB name";
-    cursor.expect("resume", EXAMPLE)?;
-    if !cursor.accept("job") && !cursor.accept("materialized view") {
-        return Err(cursor.unexpected("JOB", EXAMPLE));
-    }
-    let name = cursor.name("the job's name")?;
-    let text = format!("RESUME JOB {}", quoted(&name));
-    Ok((Statement::Resume(name), text))
 }
 
 /// Where an identifier stands.

@@ -62,7 +62,7 @@ pub fn rows(batch: &RecordBatch, fields: &[FieldInfo]) -> Result<Vec<DataRow>, A
 }
 
 /// A column in one of the types that are written below.
-fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let to = match column.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => DataType::BinaryView,

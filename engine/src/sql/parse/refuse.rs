@@ -22,11 +22,9 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 23] = [
+const STATEMENTS: [(&str, &str); 21] = [
     ("alter", "ALTER is not supported yet; DROP and CREATE instead"),
     ("subscribe", "SUBSCRIBE is not supported yet"),
-    ("pause", "PAUSE is not supported yet; DROP JOB ends a job"),
-    ("stop", "STOP is not supported yet; DROP JOB ends a job"),
     ("copy", "COPY is not supported yet; INSERT INTO ... SELECT from a table with connector 'filesystem'"),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),
     ("replace", "REPLACE is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
