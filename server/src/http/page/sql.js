@@ -214,7 +214,7 @@ export class SqlView {
 
   #chart(outcome, show) {
     const { result, chart: chosen } = outcome;
-    const choice = (label, value, options, change) => h("label", null, label, h("select", { on: { change: (event) => change(event.target.value) } },
+    const choice = (label, value, options, change) => h("label", null, label, h("select", { "aria-label": label, on: { change: (event) => change(event.target.value) } },
       options.map(([key, name]) => h("option", { value: key, selected: String(key) === String(value) }, name))));
     const columns = result.columns.map((column, i) => [i, column.name]);
     const { xKind, list } = points(result, chosen.x, chosen.y);
