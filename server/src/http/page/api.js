@@ -33,7 +33,7 @@ async function request(url, options) {
     body = await answer.json().catch((error) => (error.name === "SyntaxError" ? null : Promise.reject(error)));
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure({ message: "the server does not answer", lost: true });
+    throw new Failure({ message: error.name === "TimeoutError" ? "the server did not answer in time" : "the server does not answer", lost: true });
   }
   if (answer.ok && body !== null) return body;
   const error = body?.error ?? { message: `the server answered ${answer.status} without a reason` };
