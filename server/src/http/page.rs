@@ -8,11 +8,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use axum::Router;
 use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{Context, error};
+use super::Context;
+use super::error::Failed;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -55,10 +56,10 @@ async fn index(headers: HeaderMap) -> Response {
     INDEX.answer(&headers)
 }
 
-async fn asset(Path(name): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     match ASSETS.iter().find(|asset| asset.name == name) {
         Some(asset) => asset.answer(&headers),
-        None => error::no_such_route(uri).await.into_response(),
+        None => Failed::not_found(format!("the page has no file {name}")).into_response(),
     }
 }
 

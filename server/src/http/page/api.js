@@ -4,9 +4,9 @@ const PATIENCE_MS = 8000;
 
 /** Why there is no answer. */
 export class Failure extends Error {
-  constructor({ message, code = null, hint = null, detail = null, position = null, status = 0, lost = false, results = null }) {
+  constructor({ message, code = null, hint = null, detail = null, cause = null, position = null, status = 0, lost = false, results = null }) {
     super(message);
-    Object.assign(this, { code, hint, detail, position, status, lost, results });
+    Object.assign(this, { code, hint, detail, cause, position, status, lost, results });
   }
 }
 

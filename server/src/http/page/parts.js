@@ -43,6 +43,7 @@ export function panel(title, { id, actions, note, tone } = {}, ...children) {
 export function failureBox(failure) {
   return h("div", { class: "failure", role: "alert" },
     h("p", { class: "failure-message" }, failure.code ? h("code", null, failure.code) : null, failure.message),
+    failure.cause ? h("p", { class: "failure-detail" }, failure.cause) : null,
     failure.detail ? h("p", { class: "failure-detail" }, failure.detail) : null,
     failure.hint ? h("p", { class: "failure-hint" }, h("b", null, "Hint "), failure.hint) : null);
 }
