@@ -34,6 +34,8 @@ mod prepare;
 mod settings;
 mod show;
 mod submit;
+mod subscribe;
+mod timeout;
 mod transaction;
 mod verify;
 
@@ -60,6 +62,23 @@ pub struct EngineOptions {
     pub base_dir: PathBuf,
     /// Time, randomness, ids.
     pub clock: Arc<dyn Clock>,
+    /// What one statement may take.
+    pub limits: Limits,
+}
+
+/// What one statement may take, so that it cannot take it from the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Memory for its intermediate results in bytes: beyond it sorts and aggregates spill, and what cannot spill fails.
+    pub memory: usize,
+    /// How long it may run unless `SET statement_timeout` says otherwise.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 1 << 30, timeout: None }
+    }
 }
 
 /// What a statement answered.
@@ -122,6 +141,8 @@ pub(crate) struct Inner {
     started_ms: i64,
     versions: watch::Receiver<Version>,
     touched: Arc<Touched>,
+    writers: change::Writers,
+    groups: change::Groups,
     maintenance: maintenance::Maintenance,
     owner: String,
 }
@@ -146,11 +167,18 @@ impl Engine {
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
             touched,
+            writers: change::Writers::default(),
+            groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
             warehouse,
             options,
         });
         Ok(Self { inner, settings: Arc::default() })
+    }
+
+    /// How long a statement may run now.
+    fn timeout(&self) -> Option<Duration> {
+        self.settings.statement_timeout().unwrap_or(self.inner.options.limits.timeout)
     }
 
     /// The same engine for another user: what one sets (SET) does not hold for the other.
@@ -181,8 +209,9 @@ impl Engine {
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
-        self.inner
-            .execute(parsed, &self.settings)
+        let timeout = self.timeout();
+        // Boxed: what is alive while a statement is planned is large, and callers nest.
+        timeout::limited(timeout, Box::pin(self.inner.execute(parsed, &self.settings)))
             .await
             .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
     }
@@ -242,6 +271,7 @@ impl Inner {
             base_dirs: self.base_dirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             partitions: self.options.parallelism,
             read_up_to: None,
+            memory: self.options.limits.memory,
         }
     }
 
@@ -334,8 +364,17 @@ impl Inner {
                 self.control(*control, job).await?;
                 Ok(Answer::Done(format!("{} JOB", control.verb())))
             }
+            Statement::Subscribe(subscribe) => Ok(Answer::Rows(self.subscribe(subscribe).await?)),
             Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
                 .hint("transactions of several statements need a session with a server: frazil server")),
+            Statement::CopyFrom(_) | Statement::CopyTo(_) | Statement::Cursor(_) | Statement::Deallocate(_) => {
+                Err(Error::sql("COPY, cursors and prepared statements are for clients of a server")
+                    .hint("connect to `frazil server`, for example with psql"))
+            }
+            Statement::Discard => {
+                settings.reset(None);
+                done("DISCARD ALL")
+            }
             Statement::Flush => {
                 self.resume_orphans().await?;
                 self.flush().await?;
