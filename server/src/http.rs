@@ -12,6 +12,7 @@ mod jobs;
 mod metrics;
 mod openapi;
 mod overview;
+mod page;
 mod routes;
 mod statements;
 mod tables;
@@ -37,7 +38,7 @@ pub struct Context {
     pub ready: Arc<AtomicBool>,
 }
 
-/// Every route there is.
+/// Every route there is for programs: those that the OpenAPI document names.
 fn routes() -> Routes {
     health::routes()
         .and(openapi::routes())
@@ -53,6 +54,7 @@ fn routes() -> Routes {
 fn router(context: Context) -> Router {
     routes()
         .into_router()
+        .merge(page::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(input::MAX_BODY))
