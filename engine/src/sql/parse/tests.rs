@@ -1,6 +1,7 @@
 //! Every form, the places of errors, round trips, and that nothing makes the parser panic.
 
 mod grammar;
+mod streams;
 
 use arrow::datatypes::DataType;
 use proptest::prelude::*;
@@ -226,7 +227,6 @@ fn errors_have_places_and_say_what_to_write() {
         ("EXPLAIN INCREMENTAL UPDATE t SET a = 1", "no incremental plan", 1, 21),
         ("EXECUTE STATEMENT SET BEGIN INSERT OVERWRITE a SELECT 1; END", "plain INSERT INTO only", 1, 29),
         ("ALTER TABLE t ADD c INT", "ALTER is not supported", 1, 1),
-        ("SUBSCRIBE TO v", "SUBSCRIBE is not supported", 1, 1),
         ("INSERT INTO t VALUES (1) RETURNING a", "RETURNING", 1, 26),
         ("INSERT INTO t PARTITION (a = 1) SELECT 1", "PARTITION", 1, 15),
         ("SELECT * FROM t FOR SYSTEM_TIME AS OF x", "FOR SYSTEM_TIME", 1, 15),
