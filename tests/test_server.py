@@ -10,7 +10,7 @@ import time
 import psycopg
 import pytest
 
-from frazil import PATIENCE
+from frazil import PATIENCE, binary
 from server import Server
 
 TYPES = """k BIGINT PRIMARY KEY, b BOOLEAN, i INT, r REAL, d DOUBLE, n DECIMAL(38, 10), s VARCHAR, y BYTEA, da DATE, ti TIME,

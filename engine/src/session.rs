@@ -34,6 +34,7 @@ mod prepare;
 mod settings;
 mod show;
 mod submit;
+mod subscribe;
 mod transaction;
 mod verify;
 
@@ -122,6 +123,8 @@ pub(crate) struct Inner {
     started_ms: i64,
     versions: watch::Receiver<Version>,
     touched: Arc<Touched>,
+    writers: change::Writers,
+    groups: change::Groups,
     maintenance: maintenance::Maintenance,
     owner: String,
 }
@@ -146,6 +149,8 @@ impl Engine {
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
             touched,
+            writers: change::Writers::default(),
+            groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
             warehouse,
             options,
@@ -338,8 +343,17 @@ impl Inner {
                 self.control(*control, job).await?;
                 Ok(Answer::Done(format!("{} JOB", control.verb())))
             }
+            Statement::Subscribe(subscribe) => Ok(Answer::Rows(self.subscribe(subscribe).await?)),
             Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
                 .hint("transactions of several statements need a session with a server: frazil server")),
+            Statement::CopyFrom(_) | Statement::CopyTo(_) | Statement::Cursor(_) | Statement::Deallocate(_) => {
+                Err(Error::sql("COPY, cursors and prepared statements are for clients of a server")
+                    .hint("connect to `frazil server`, for example with psql"))
+            }
+            Statement::Discard => {
+                settings.reset(None);
+                done("DISCARD ALL")
+            }
             Statement::Flush => {
                 self.resume_orphans().await?;
                 self.flush().await?;

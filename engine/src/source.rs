@@ -18,6 +18,8 @@ mod pace;
 mod value;
 pub mod values;
 
+pub use value::{TextColumn, text_column};
+
 /// A part of a source that one reader reads: a file, a range of a file, a share of a generator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Split {

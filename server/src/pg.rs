@@ -1,15 +1,22 @@
 //! The PostgreSQL wire protocol, version 3: what psql, drivers and BI tools speak.
 //!
-//! `pgwire` reads and writes messages; here is what they mean. A connection has a session (`session`), which executes
-//! statements in or outside of a transaction; values become text or binary as PostgreSQL writes them (`values`), parameters
-//! become SQL (`parameters`), and errors get their SQLSTATE (`error`).
+//! `pgwire` encodes and decodes messages; here is what they mean. A connection (`connection`) introduces itself (`startup`), then
+//! its statements are executed by a session (`session`), in or outside of a transaction. Values become text or binary as
+//! PostgreSQL writes them (`values`), parameters become SQL (`parameters`), errors get their SQLSTATE (`error`), COPY reads and
+//! writes rows (`copy`). What clients ask of system tables is answered apart (`system`).
 
 mod cancel;
+mod codec;
 mod connection;
+mod copy;
+mod cursor;
 mod error;
 mod numeric;
 mod parameters;
+mod prepared;
+mod reply;
 mod session;
+mod startup;
 mod system;
 mod types;
 pub mod values;
@@ -17,12 +24,11 @@ pub mod values;
 use std::sync::Arc;
 
 use engine::session::Engine;
-use pgwire::tokio::process_socket;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use cancel::Cancellations;
-use connection::Connection;
+use connection::{Shared, talk};
 use system::System;
 
 /// Accepts connections until it is dropped; then all of them end.
@@ -30,8 +36,8 @@ use system::System;
 /// # Errors
 /// If the system tables cannot be made.
 pub async fn serve(engine: Engine, listener: TcpListener) -> engine::Result<()> {
-    let system = Arc::new(System::new(engine.clone())?);
-    let cancellations = Arc::new(Cancellations::default());
+    let system = Arc::new(System::new(engine.clone()).await?);
+    let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), tls: None };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -39,9 +45,9 @@ pub async fn serve(engine: Engine, listener: TcpListener) -> engine::Result<()> 
                 Ok((socket, peer)) => {
                     // A statement's answer is one small message: it should not wait for more.
                     let _ = socket.set_nodelay(true);
-                    let connection = Arc::new(Connection::new(&engine, system.clone(), cancellations.clone()));
+                    let shared = shared.clone();
                     connections.spawn(async move {
-                        if let Err(error) = process_socket(socket, None, connection).await {
+                        if let Err(error) = talk(socket, shared).await {
                             tracing::debug!(%peer, %error, "a connection broke off");
                         }
                     });

@@ -7,9 +7,13 @@
 use std::sync::Arc;
 
 use catalog::{Action, NewSegment, Object, ObjectId, ObjectKind, Requirement, Version};
+use datafusion::datasource::TableProvider;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 
+pub(super) use self::copy::sent_rows;
+pub(super) use self::group::Groups;
+pub(super) use self::locks::Writers;
 use self::spool::Spool;
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
@@ -17,13 +21,16 @@ use crate::session::Inner;
 use crate::session::define::writer_of;
 use crate::sql::change::{self, ChangeQuery, Layout};
 use crate::sql::context::{Mode, Planner};
-use crate::sql::statement::{Change, Insert, Target};
+use crate::sql::statement::{COPIED_ROWS, Change, Insert, Target};
 use crate::sql::table::TableColumns;
 
 mod apply;
+mod copy;
 mod finish;
+mod group;
 mod insert;
 mod keys;
+mod locks;
 mod overwrite;
 mod spool;
 
@@ -53,6 +60,21 @@ pub(super) struct Written {
 pub(super) enum Work<'a> {
     Insert(&'a Insert),
     Change(&'a Change),
+    /// An INSERT whose query reads rows that a client sends.
+    Copy(&'a Insert, &'a Arc<dyn TableProvider>),
+}
+
+impl<'a> Work<'a> {
+    /// Names of the tables that it changes.
+    fn targets(self) -> Vec<&'a str> {
+        match self {
+            Self::Insert(insert) | Self::Copy(insert, _) => vec![&insert.table],
+            Self::Change(Change::Update(update)) => vec![&update.target.table],
+            Self::Change(Change::Delete(delete)) => vec![&delete.target.table],
+            Self::Change(Change::Merge(merge)) => vec![&merge.target.table],
+            Self::Change(Change::Truncate(tables)) => tables.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 /// A change query that is planned.
@@ -65,7 +87,10 @@ struct Plan {
 impl Inner {
     /// Runs an INSERT to its end. Returns the number of rows that its query gave.
     pub async fn insert(&self, insert: &Insert) -> Result<u64> {
-        self.work(Work::Insert(insert)).await
+        match self.grouped_insert(insert).await? {
+            Some(rows) => Ok(rows),
+            None => self.work(Work::Insert(insert)).await,
+        }
     }
 
     /// Runs another change to its end. Returns PostgreSQL's command tag.
@@ -73,9 +98,16 @@ impl Inner {
         Ok(tag(change, self.work(Work::Change(change)).await?))
     }
 
+    /// The first attempt lets others go on with the same tables; once it was in vain, they wait.
     async fn work(&self, work: Work<'_>) -> Result<u64> {
         let mut last = None;
-        for _ in 0..ATTEMPTS {
+        let mut _turn = Vec::new();
+        for attempt in 0..ATTEMPTS {
+            if attempt == 1 {
+                let snapshot = self.snapshot().await?;
+                let targets = work.targets().into_iter().filter_map(|name| snapshot.object(name));
+                _turn = self.writers.turn(targets.map(|table| table.id)).await;
+            }
             match self.attempt(work).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => last = Some(error),
                 other => return other,
@@ -94,7 +126,10 @@ impl Inner {
     /// Computes a statement and writes its segments. Gives the number of rows for its answer.
     pub(super) async fn compute(&self, planner: &Planner, work: Work<'_>) -> Result<(u64, Vec<Written>)> {
         let computed = match work {
-            Work::Insert(insert) => vec![self.compute_insert(planner, insert).await?],
+            Work::Insert(insert) => vec![self.compute_insert(planner, insert, &[]).await?],
+            Work::Copy(insert, rows) => {
+                vec![self.compute_insert(planner, insert, &[(COPIED_ROWS, rows.clone())]).await?]
+            }
             Work::Change(change) => self.compute_change(planner, change).await?,
         };
         let rows = computed.iter().map(|change| change.rows).sum();

@@ -58,6 +58,9 @@ impl Inner {
                     _ => Description::default(),
                 }
             }
+            Statement::Subscribe(subscribe) => {
+                Description { columns: Some(self.subscription_columns(subscribe).await?), ..Description::default() }
+            }
             Statement::Verify(_) => Description { columns: Some(super::verify::columns()), ..Description::default() },
             _ => Description::default(),
         })

@@ -7,13 +7,15 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use catalog::{ObjectKind, Segment, Snapshot};
+use datafusion::execution::SendableRecordBatchStream;
 
-use super::change::{Work, Written, tag};
+use super::change::{Work, Written, sent_rows, tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Answer, Engine, Inner};
 use crate::sql::context::Mode;
-use crate::sql::statement::{ParsedStatement, Statement};
+use crate::sql::statement::{CopyFrom, ParsedStatement, Statement};
 
 /// An open transaction. Dropping it rolls it back.
 pub struct Transaction {
@@ -51,6 +53,19 @@ impl Transaction {
     pub async fn execute(&mut self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
         self.statement(parsed).await.map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
+    }
+
+    /// See [`Engine::copy_in`].
+    pub async fn copy_in(&mut self, copy: &CopyFrom, rows: SendableRecordBatchStream) -> Result<u64> {
+        self.refuse_connector(&copy.insert.table)?;
+        let inner = self.engine.inner.clone();
+        self.change(&inner, Work::Copy(&copy.insert, &sent_rows(rows)?)).await
+    }
+
+    /// See [`Engine::copy_columns`].
+    pub fn copy_columns(&self, copy: &CopyFrom) -> Result<SchemaRef> {
+        let inner = &self.engine.inner;
+        inner.copy_columns(&inner.planner(self.own.clone()), copy)
     }
 
     /// Makes all changes visible, at once.
@@ -119,6 +134,7 @@ impl Transaction {
             }
             Statement::Set { .. }
             | Statement::Reset(_)
+            | Statement::Subscribe(_)
             | Statement::Show(_)
             | Statement::Describe(_)
             | Statement::Explain { .. }

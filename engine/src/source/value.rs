@@ -134,7 +134,7 @@ pub(crate) fn timestamps(text: &StringViewArray) -> Option<ArrayRef> {
 }
 
 /// Builds one column from text fields.
-pub(crate) trait TextColumn: Send {
+pub trait TextColumn: Send {
     /// Adds a value or NULL. `false`: the text is no value of the type; then NULL was added.
     fn append(&mut self, text: Option<&[u8]>) -> bool;
 
@@ -221,7 +221,7 @@ fn primitive<T: ArrowPrimitiveType>(
 }
 
 /// A builder for a type, or `None` if text fields cannot hold it.
-pub(crate) fn text_column(data_type: &DataType) -> Option<Box<dyn TextColumn>> {
+pub fn text_column(data_type: &DataType) -> Option<Box<dyn TextColumn>> {
     let column = match data_type {
         DataType::Boolean => Box::new(Booleans(BooleanBuilder::new())) as Box<dyn TextColumn>,
         DataType::Int8 => primitive::<Int8Type>(data_type, |text| text.parse().ok()),

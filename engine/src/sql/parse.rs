@@ -9,12 +9,14 @@
 //! and `OR REPLACE` are left out of definitions: they say how to create, not what.
 
 mod change;
+mod copy;
 mod create_table;
 mod cursor;
 mod data_type;
 mod dialect;
 mod function;
 mod job;
+mod portal;
 mod prepare;
 mod refuse;
 mod rewrite;
@@ -35,9 +37,38 @@ use crate::sql::statement::{
 };
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 24] = [
-    "select", "values", "with", "create", "drop", "insert", "update", "delete", "merge", "truncate", "verify",
-    "execute", "begin", "explain", "show", "describe", "desc", "set", "flush", "resume", "reset", "pause", "restart",
+const STATEMENTS: [&str; 32] = [
+    "select",
+    "values",
+    "with",
+    "create",
+    "drop",
+    "insert",
+    "update",
+    "delete",
+    "merge",
+    "truncate",
+    "verify",
+    "execute",
+    "begin",
+    "explain",
+    "show",
+    "describe",
+    "desc",
+    "set",
+    "flush",
+    "resume",
+    "reset",
+    "copy",
+    "declare",
+    "fetch",
+    "move",
+    "close",
+    "subscribe",
+    "discard",
+    "deallocate",
+    "pause",
+    "restart",
     "stop",
 ];
 
@@ -107,6 +138,11 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "explain" => explain(cursor),
         "show" => show(cursor),
         "describe" | "desc" => describe(cursor),
+        "copy" => copy::copy(cursor),
+        "declare" | "fetch" | "move" | "close" => portal::cursor_statement(cursor),
+        "subscribe" => portal::subscribe_statement(cursor),
+        "discard" => discard(cursor),
+        "deallocate" => deallocate(cursor),
         "set" => setting::set(cursor),
         "reset" => setting::reset(cursor),
         "pause" => job::control(cursor, JobControl::Pause),
@@ -295,6 +331,28 @@ fn verify(cursor: &mut Cursor) -> Result<Parsed> {
     let name = cursor.name("the view's name")?;
     let text = format!("VERIFY MATERIALIZED VIEW {}", quoted(&name));
     Ok((Statement::Verify(name), text))
+}
+
+/// `DISCARD ALL`: what a pool of connections says before it gives one to somebody else.
+fn discard(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "DISCARD ALL";
+    cursor.expect("discard", EXAMPLE)?;
+    if !["all", "plans", "sequences", "temporary", "temp"].into_iter().any(|what| cursor.accept(what)) {
+        return Err(cursor.unexpected("ALL", EXAMPLE));
+    }
+    Ok((Statement::Discard, "DISCARD ALL".to_owned()))
+}
+
+/// `DEALLOCATE [PREPARE] name | ALL`: prepared statements of a connection are forgotten.
+fn deallocate(cursor: &mut Cursor) -> Result<Parsed> {
+    cursor.expect("deallocate", "DEALLOCATE name")?;
+    let _ = cursor.accept("prepare");
+    if cursor.accept("all") {
+        return Ok((Statement::Deallocate(None), "DEALLOCATE ALL".to_owned()));
+    }
+    let name = cursor.name("the prepared statement's name")?;
+    let text = format!("DEALLOCATE {}", quoted(&name));
+    Ok((Statement::Deallocate(Some(name)), text))
 }
 
 /// `EXECUTE STATEMENT SET BEGIN ...; END`, or `BEGIN STATEMENT SET; ...; END`: the `;` within do not end it.

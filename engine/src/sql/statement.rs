@@ -9,10 +9,12 @@ use arrow::datatypes::DataType;
 use crate::error::Position;
 
 mod change;
+mod stream;
 
 pub use change::{
     Assignment, Change, ConflictAction, Delete, Merge, MergeAction, MergeClause, OnConflict, Target, Update, When,
 };
+pub use stream::{COPIED_ROWS, CopyFormat, CopyFrom, CopyOptions, CopyTo, CursorControl, RowSource, Subscribe};
 
 /// A statement with its place and its canonical text.
 #[derive(Debug, Clone)]
@@ -70,6 +72,18 @@ pub enum Statement {
     },
     /// `RESET name`; `None` for ALL.
     Reset(Option<String>),
+    /// `COPY ... FROM STDIN`: for clients, see [`crate::session::Engine::copy_in`].
+    CopyFrom(CopyFrom),
+    /// `COPY ... TO STDOUT`: for clients.
+    CopyTo(CopyTo),
+    /// `DECLARE`, `FETCH`, `MOVE`, `CLOSE`: for clients.
+    Cursor(CursorControl),
+    /// `SUBSCRIBE TO name`.
+    Subscribe(Subscribe),
+    /// `DEALLOCATE`: a prepared statement of the connection is forgotten, or all.
+    Deallocate(Option<String>),
+    /// `DISCARD ALL`: settings and cursors of the connection are forgotten.
+    Discard,
     /// `FLUSH`.
     Flush,
     /// `PAUSE | RESUME | RESTART | STOP JOB name`.
@@ -107,7 +121,17 @@ impl JobControl {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransactionControl {
     /// `BEGIN`, `START TRANSACTION`.
-    Begin,
+    Begin {
+        /// `READ ONLY` or `READ WRITE`, if it says so.
+        read_only: Option<bool>,
+    },
+    /// `SET [SESSION CHARACTERISTICS AS] TRANSACTION`: modes of this transaction, or of those to come.
+    Modes {
+        /// `READ ONLY` or `READ WRITE`, if it says so.
+        read_only: Option<bool>,
+        /// Of those to come.
+        session: bool,
+    },
     /// `COMMIT`, `END`.
     Commit,
     /// `ROLLBACK`, `ABORT`.

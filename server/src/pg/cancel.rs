@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use pgwire::api::cancel::CancelHandler;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
 use tokio::sync::watch;
@@ -36,6 +34,12 @@ impl Cancellations {
         Registration { all: self.clone(), key }
     }
 
+    /// Breaks off what the connection does that a request names.
+    pub fn cancel(&self, request: &CancelRequest) {
+        let key = (request.pid, request.secret_key.to_bytes());
+        self.with(|all| all.get(&key).map(|signal| signal.send(())));
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<Key, watch::Sender<()>>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -64,13 +68,5 @@ impl Cancelled {
         }
         // The connection is going: whatever works for it is dropped with it.
         std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl CancelHandler for Cancellations {
-    async fn on_cancel_request(&self, request: CancelRequest) {
-        let key = (request.pid, request.secret_key.to_bytes());
-        self.with(|all| all.get(&key).map(|signal| signal.send(())));
     }
 }

@@ -1,377 +1,456 @@
-//! The handlers of one connection: simple queries, prepared statements, cancellation.
+//! One connection from its first message to its last: simple queries, prepared statements, COPY.
+//!
+//! After an error in the extended protocol everything up to the next Sync is left out, as the protocol asks
+//! (PostgreSQL 16, "Message Flow").
 
-use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use engine::session::Engine;
-use engine::sql::statement::{ParsedStatement, Statement, TransactionControl};
-use futures::{FutureExt, Sink, StreamExt, stream};
-use pgwire::api::auth::{
-    DefaultServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
-    save_startup_parameters_to_metadata,
+use engine::sql::statement::{ParsedStatement, Statement};
+use futures::{SinkExt, StreamExt};
+use pgwire::api::portal::Format;
+use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::messages::data::{NoData, ParameterDescription};
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL,
 };
-use pgwire::api::cancel::CancelHandler;
-use pgwire::api::portal::{Format, Portal};
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
-use pgwire::api::stmt::QueryParser;
-use pgwire::api::store::PortalStore;
-use pgwire::api::{
-    ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireServerHandlers, PidSecretKeyGenerator,
-    RandomPidSecretKeyGenerator, Type,
-};
-use pgwire::error::{PgWireError, PgWireResult};
-use pgwire::messages::extendedquery::Execute;
-use pgwire::messages::response::TransactionStatus;
-use pgwire::messages::simplequery::Query;
-use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery};
+use pgwire::messages::{PgWireBackendMessage as Message, PgWireFrontendMessage as Request};
+use pgwire::tokio::TlsAcceptor;
+use pgwire::tokio::server::negotiate_tls;
+use tokio::net::TcpStream;
 
-use super::cancel::{Cancellations, Cancelled, Registration};
-use super::error::{of_engine, plain};
+use super::cancel::{Cancellations, Registration};
+use super::codec::{Client, Newcomer, admit};
+use super::copy::{CopyIn, copy_out};
+use super::error::{fatal, notice, of_engine, plain};
+use super::prepared::{Portal, Prepared, What, bind, prepare, unknown};
+use super::reply::{Rows, Sent, description, done};
 use super::session::{Outcome, Session};
+use super::startup::introduce;
 use super::system::{self, System};
-use super::types::{fields, pg_type};
-use super::{parameters, values};
+use super::types::{fields, setting};
 
-/// What clients are told about the server they talk to: the PostgreSQL whose protocol and types these are.
-pub const SERVER_VERSION: &str = "16.6";
+/// How long a client may take to introduce itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A connection.
-pub struct Connection {
-    handler: Arc<Handler>,
-    cancellations: Arc<Cancellations>,
+/// What all connections share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The warehouse.
+    pub engine: Engine,
+    /// System tables.
+    pub system: Arc<System>,
+    /// Who can be cancelled.
+    pub cancellations: Arc<Cancellations>,
+    /// Encrypts, if there is a certificate.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Talks to a client until one of both ends it.
+///
+/// # Errors
+/// If the connection breaks.
+pub async fn talk(socket: TcpStream, shared: Shared) -> std::io::Result<()> {
+    let start = async {
+        let Some(mut client) = negotiate_tls::<()>(socket, shared.tls.clone()).await? else { return Ok(None) };
+        match introduce(&mut client, &shared.cancellations).await {
+            Ok(Some(admitted)) => Ok(Some((client, admitted))),
+            Ok(None) => Ok(None),
+            Err(error) => refuse(client, error).await.map(|()| None),
+        }
+    };
+    let Ok(started) = tokio::time::timeout(PATIENCE, start).await else { return Ok(()) };
+    let Some((client, admitted)) = started? else { return Ok(()) };
+    let (pid, key) = pgwire::api::ClientInfo::pid_and_secret_key(&client);
+    let connection = Connection {
+        client: admit(client),
+        session: Arc::new(Session::new(&shared.engine, admitted.user)),
+        system: shared.system,
+        registration: shared.cancellations.register(pid, &key),
+        statements: HashMap::new(),
+        portals: HashMap::new(),
+        copying: None,
+        skipping: false,
+    };
+    connection.run().await
+}
+
+async fn refuse(mut client: Newcomer, error: PgWireError) -> std::io::Result<()> {
+    client.send(Message::ErrorResponse(ErrorInfo::from(error).into())).await
+}
+
+/// See the module.
+struct Connection {
+    client: Client,
+    session: Arc<Session>,
+    system: Arc<System>,
+    /// By this a cancel request finds the connection.
+    registration: Registration,
+    statements: HashMap<String, Arc<Prepared>>,
+    portals: HashMap<String, Open>,
+    copying: Option<Copying>,
+    /// Until Sync.
+    skipping: bool,
+}
+
+/// A portal, and what is left of its result once it runs.
+struct Open {
+    portal: Arc<Portal>,
+    rows: Option<Rows>,
+    /// It has run to its end.
+    over: bool,
+}
+
+/// COPY that goes on.
+struct Copying {
+    copy: CopyIn,
+    /// It was begun by Execute: the client sends Sync.
+    extended: bool,
+}
+
+/// What comes after a statement.
+enum Next {
+    /// The next one.
+    Statement,
+    /// Rows of the client.
+    Rows(CopyIn),
 }
 
 impl Connection {
-    /// A connection that has just been accepted.
-    pub fn new(engine: &Engine, system: Arc<System>, cancellations: Arc<Cancellations>) -> Self {
-        let engine = engine.session();
-        let session = Session::new(engine.clone());
-        let parser = Arc::new(Parser { engine, system });
-        let handler = Handler { session, parser, cancellations: cancellations.clone(), registration: OnceLock::new() };
-        Self { handler: Arc::new(handler), cancellations }
-    }
-}
-
-impl PgWireServerHandlers for Connection {
-    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
-        self.handler.clone()
-    }
-
-    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
-        self.handler.clone()
-    }
-
-    fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        self.handler.clone()
-    }
-
-    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        self.cancellations.clone()
-    }
-}
-
-/// What answers messages.
-struct Handler {
-    session: Session,
-    parser: Arc<Parser>,
-    cancellations: Arc<Cancellations>,
-    /// By this a cancel request finds the connection.
-    registration: OnceLock<Registration>,
-}
-
-impl Handler {
-    /// Runs a query of system tables. `asked`: what the client wrote.
-    async fn system(&self, sql: &str, asked: &str, format: &Format) -> PgWireResult<Response> {
-        let Some(registration) = self.registration.get() else { return Err(PgWireError::NotReadyForQuery) };
-        let rows = self.parser.system.run(sql).await.map_err(|error| of_engine(&error, asked))?;
-        Ok(response(Outcome::Rows(rows), format, registration.listen()))
-    }
-
-    /// A transaction that has failed is about to go back to a savepoint: clients are not told any more that it has failed,
-    /// unless it fails again. `pgwire` knows no savepoints.
-    async fn revive(&self, client: &mut impl ClientInfo) {
-        if self.session.in_transaction().await {
-            client.set_transaction_status(TransactionStatus::Transaction);
-        }
-    }
-
-    /// Executes a statement unless it is cancelled; its rows, too, end when it is.
-    async fn execute(&self, statement: &ParsedStatement, sql: &str, format: &Format) -> PgWireResult<Response> {
-        let Some(registration) = self.registration.get() else { return Err(PgWireError::NotReadyForQuery) };
-        let outcome = tokio::select! {
-            outcome = self.session.execute(statement, sql) => outcome?,
-            () = registration.listen().wait() => {
-                self.session.fail().await;
-                return Err(PgWireError::QueryCanceled);
-            }
-        };
-        Ok(response(outcome, format, registration.listen()))
-    }
-}
-
-#[async_trait]
-impl StartupHandler for Handler {
-    async fn on_startup<C>(&self, client: &mut C, message: PgWireFrontendMessage) -> PgWireResult<()>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let PgWireFrontendMessage::Startup(startup) = &message else { return Ok(()) };
-        protocol_negotiation(client, startup).await?;
-        save_startup_parameters_to_metadata(client, startup);
-        let (pid, key) = RandomPidSecretKeyGenerator::default().generate(client);
-        client.set_pid_and_secret_key(pid, key);
-        let _ = self.registration.set(self.cancellations.register(pid, &client.pid_and_secret_key().1));
-        let mut parameters = DefaultServerParameterProvider::default();
-        parameters.server_version = SERVER_VERSION.to_owned();
-        parameters.time_zone = "UTC".to_owned();
-        finish_authentication(client, &parameters).await
-    }
-}
-
-#[async_trait]
-impl SimpleQueryHandler for Handler {
-    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        if self.session.engine().parse(&query.query).is_ok_and(|statements| statements.iter().any(goes_back)) {
-            self.revive(client).await;
-        }
-        self._on_query(client, query).await
-    }
-
-    async fn do_query<C>(&self, _client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        if system::is_system(query) {
-            return Ok(vec![self.system(query, query, &Format::UnifiedText).await?]);
-        }
-        let statements = self.session.engine().parse(query).map_err(|error| of_engine(&error, query))?;
-        let mut responses = Vec::new();
-        for statement in &statements {
-            match self.execute(statement, query, &Format::UnifiedText).await {
-                Ok(response) => responses.push(response),
+    async fn run(mut self) -> std::io::Result<()> {
+        while let Some(request) = self.client.next().await {
+            let request = match request {
+                Ok(Request::Terminate(_)) => break,
+                Ok(request) => request,
+                // What follows cannot be told apart any more.
+                Err(PgWireError::IoError(error)) => return Err(error),
                 Err(error) => {
-                    // What came before has happened and is reported.
-                    if responses.is_empty() {
-                        return Err(error);
-                    }
-                    responses.push(Response::Error(Box::new(error.into())));
-                    break;
+                    let info = ErrorInfo::from(error);
+                    let info = if info.is_fatal() { info } else { ErrorInfo::from(fatal("08P01", info.message)) };
+                    return self.client.send(Message::ErrorResponse(info.into())).await;
                 }
+            };
+            let extended = match &self.copying {
+                Some(copying) => copying.extended,
+                None => request.is_extended_query(),
+            };
+            if let Err(error) = self.on(request).await {
+                self.failed(error, extended).await?;
             }
         }
-        if responses.is_empty() {
-            responses.push(Response::EmptyQuery);
-        }
-        Ok(responses)
+        Ok(())
     }
-}
 
-/// A statement that was parsed, with what is known of it.
-#[derive(Clone)]
-pub struct Prepared {
-    sql: Arc<str>,
-    what: What,
-    parameters: Vec<Type>,
-    columns: Option<SchemaRef>,
-}
+    async fn failed(&mut self, error: PgWireError, extended: bool) -> std::io::Result<()> {
+        if let PgWireError::IoError(error) = error {
+            return Err(error);
+        }
+        if let Some(copying) = self.copying.take() {
+            copying.copy.abort().await;
+        }
+        self.session.fail().await;
+        self.client.feed(Message::ErrorResponse(ErrorInfo::from(error).into())).await?;
+        match extended {
+            true => {
+                self.skipping = true;
+                self.client.flush().await
+            }
+            false => self.ready().await.map_err(|error| std::io::Error::other(error.to_string())),
+        }
+    }
 
-/// What a prepared text is.
-#[derive(Clone)]
-enum What {
-    /// Nothing but white space and comments.
-    Nothing,
-    /// A query of system tables.
-    System,
-    /// A statement of the engine.
-    Statement(Arc<ParsedStatement>),
-}
+    async fn ready(&mut self) -> PgWireResult<()> {
+        let status = self.session.status().await;
+        Ok(self.client.send(Message::ReadyForQuery(ReadyForQuery::new(status))).await?)
+    }
 
-/// Parses and describes statements.
-struct Parser {
-    engine: Engine,
-    system: Arc<System>,
-}
+    async fn on(&mut self, request: Request) -> PgWireResult<()> {
+        if self.copying.is_some() {
+            return self.on_copy(request).await;
+        }
+        if self.skipping && !matches!(request, Request::Sync(_)) {
+            return Ok(());
+        }
+        match request {
+            Request::Query(query) => self.on_query(&query.query).await,
+            Request::Parse(parse) => self.on_parse(parse).await,
+            Request::Bind(bind) => self.on_bind(bind).await,
+            Request::Describe(describe) => self.on_describe(describe).await,
+            Request::Execute(execute) => self.on_execute(execute).await,
+            Request::Close(close) => self.on_close(close).await,
+            Request::Flush(_) => Ok(self.client.flush().await?),
+            Request::Sync(_) => {
+                self.skipping = false;
+                self.portals.remove("");
+                self.ready().await
+            }
+            // The rest of a COPY that has failed.
+            Request::CopyData(_) | Request::CopyDone(_) | Request::CopyFail(_) => Ok(()),
+            _ => Err(fatal("08P01", "this message is not expected here")),
+        }
+    }
 
-#[async_trait]
-impl QueryParser for Parser {
-    type Statement = Prepared;
+    async fn on_copy(&mut self, request: Request) -> PgWireResult<()> {
+        let Some(Copying { copy, extended }) = &mut self.copying else { return Ok(()) };
+        let extended = *extended;
+        match request {
+            Request::CopyData(data) => copy.take(&data.data).await,
+            Request::CopyDone(_) => {
+                let Some(Copying { copy, .. }) = self.copying.take() else { return Ok(()) };
+                let rows = copy.finish().await?;
+                done(&mut self.client, format!("COPY {rows}")).await?;
+                if extended { Ok(()) } else { self.ready().await }
+            }
+            Request::CopyFail(fail) => Err(plain("57014", format!("COPY from stdin failed: {}", fail.message))),
+            // They may come while rows are sent, and mean nothing then.
+            Request::Flush(_) | Request::Sync(_) => Ok(()),
+            _ => Err(fatal("08P01", "this message is not expected during COPY")),
+        }
+    }
 
-    async fn parse_sql<C>(&self, _client: &C, sql: &str, types: &[Option<Type>]) -> PgWireResult<Prepared>
-    where
-        C: ClientInfo + Unpin + Send + Sync,
-    {
-        let failed = |error: engine::Error| of_engine(&error, sql);
-        let count = greatest_parameter(sql).max(types.len());
-        let known = |number: usize| types.get(number - 1).cloned().flatten().filter(|known| *known != Type::UNKNOWN);
+    /// A text of statements. Several that may stand in a transaction are one.
+    async fn on_query(&mut self, sql: &str) -> PgWireResult<()> {
+        // As PostgreSQL: the unnamed portal and statement end with it.
+        self.portals.remove("");
+        self.statements.remove("");
         if system::is_system(sql) {
-            let parameters = (1..=count).map(|number| known(number).unwrap_or(Type::TEXT)).collect();
-            let columns = Some(self.system.describe(sql, count).await.map_err(failed)?);
-            return Ok(Prepared { sql: sql.into(), what: What::System, parameters, columns });
+            let rows = self.system.run(sql).await.map_err(|error| of_engine(&error, sql))?;
+            let mut rows = Rows::new(rows, &Format::UnifiedText);
+            rows.describe(&mut self.client).await?;
+            rows.send(&mut self.client, None, self.registration.listen()).await?;
+            return self.ready().await;
         }
-        let mut statements = self.engine.parse(sql).map_err(failed)?;
-        if statements.len() > 1 {
-            return Err(plain("42601", "cannot insert multiple commands into a prepared statement"));
+        let statements = self.session.engine().parse(sql).map_err(|error| of_engine(&error, sql))?;
+        if statements.is_empty() {
+            self.client.feed(Message::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+            return self.ready().await;
         }
-        let Some(statement) = statements.pop() else {
-            return Ok(Prepared { sql: sql.into(), what: What::Nothing, parameters: vec![], columns: None });
-        };
-        let described = self.engine.describe(&statement).await.map_err(failed)?;
-        // What the client says counts, then what follows from the place; else it is text.
-        let follows = |number: usize| described.parameters.get(&number).map(pg_type);
-        let parameters = (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT));
-        let parameters = parameters.collect();
-        let what = What::Statement(Arc::new(statement));
-        Ok(Prepared { sql: sql.into(), what, parameters, columns: described.columns })
-    }
-
-    fn get_parameter_types(&self, statement: &Prepared) -> PgWireResult<Vec<Type>> {
-        Ok(statement.parameters.clone())
-    }
-
-    fn get_result_schema(&self, statement: &Prepared, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
-        let text = Format::UnifiedText;
-        Ok(statement.columns.as_ref().map_or_else(Vec::new, |columns| fields(columns, format.unwrap_or(&text))))
-    }
-}
-
-#[async_trait]
-impl ExtendedQueryHandler for Handler {
-    type Statement = Prepared;
-    type QueryParser = Parser;
-
-    fn query_parser(&self) -> Arc<Parser> {
-        self.parser.clone()
-    }
-
-    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Prepared>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let portal = client.portal_store().get_portal(message.name.as_deref().unwrap_or(DEFAULT_NAME));
-        let what = portal.map(|portal| portal.statement.statement.what.clone());
-        if let Some(What::Statement(statement)) = what
-            && goes_back(&statement)
-        {
-            self.revive(client).await;
+        let together = statements.len() > 1 && statements.iter().all(is_transactional);
+        let begun = together && self.session.begin_implicit().await?;
+        let outcome = self.statements(&statements, sql).await;
+        if begun {
+            self.session.end_implicit(outcome.is_ok()).await?;
         }
-        self._on_execute(client, message).await
-    }
-
-    async fn do_query<C>(&self, _client: &mut C, portal: &Portal<Prepared>, _max_rows: usize) -> PgWireResult<Response>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Prepared>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let prepared = &portal.statement.statement;
-        let bound = bind(portal, prepared)?;
-        let statement = match &prepared.what {
-            What::Nothing => return Ok(Response::EmptyQuery),
-            What::System => {
-                let sql = system::bound(&prepared.sql, &bound);
-                return self.system(&sql, &prepared.sql, &portal.result_column_format).await;
+        match outcome? {
+            Next::Statement => self.ready().await,
+            Next::Rows(copy) => {
+                self.copying = Some(Copying { copy, extended: false });
+                Ok(())
             }
-            What::Statement(statement) => statement,
-        };
-        if bound.is_empty() {
-            return self.execute(statement, &prepared.sql, &portal.result_column_format).await;
         }
-        let failed = |error: engine::Error| of_engine(&error, &prepared.sql);
-        let mut statements = self.session.engine().parse_bound(&prepared.sql, &bound).map_err(failed)?;
-        let Some(statement) = statements.pop() else { return Ok(Response::EmptyQuery) };
-        self.execute(&statement, &prepared.sql, &portal.result_column_format).await
     }
-}
 
-/// Whether a statement is ROLLBACK TO a savepoint.
-fn goes_back(parsed: &ParsedStatement) -> bool {
-    matches!(parsed.statement, Statement::Transaction(TransactionControl::RollbackTo(_)))
-}
-
-/// The values of a portal's parameters, as SQL.
-fn bind(portal: &Portal<Prepared>, prepared: &Prepared) -> PgWireResult<Vec<String>> {
-    let (given, wanted) = (portal.parameters.len(), prepared.parameters.len());
-    if given != wanted {
-        let message = format!("bind message supplies {given} parameters, but the prepared statement requires {wanted}");
-        return Err(plain("08P01", message));
-    }
-    if let Format::Individual(codes) = &portal.parameter_format
-        && codes.len() != given
-    {
-        let message = format!("bind message has {} parameter formats but {given} parameters", codes.len());
-        return Err(plain("08P01", message));
-    }
-    let values = portal.parameters.iter().zip(&prepared.parameters).enumerate();
-    let value = |(place, (bytes, data_type)): (usize, (&Option<bytes::Bytes>, &Type))| {
-        parameters::sql(place + 1, data_type, portal.parameter_format.format_for(place), bytes.as_deref())
-    };
-    values.map(value).collect()
-}
-
-/// The greatest `n` of the parameters `$n` in a text.
-fn greatest_parameter(sql: &str) -> usize {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize().unwrap_or_default();
-    let number = |token: Token| match token {
-        Token::Placeholder(name) => name.strip_prefix('$')?.parse::<u16>().ok(),
-        _ => None,
-    };
-    tokens.into_iter().filter_map(number).max().map_or(0, usize::from)
-}
-
-/// An outcome as messages.
-fn response(outcome: Outcome, format: &Format, cancelled: Cancelled) -> Response {
-    match outcome {
-        Outcome::Rows(batches) => {
-            let columns = Arc::new(fields(&batches.schema(), format));
-            let encoding = columns.clone();
-            let rows = batches.flat_map(move |batch| {
-                let rows = batch.map_err(engine::Error::from).and_then(|batch| Ok(values::rows(&batch, &encoding)?));
-                match rows {
-                    Ok(rows) => stream::iter(rows.into_iter().map(Ok).collect::<Vec<_>>()),
-                    Err(error) => stream::iter(vec![Err(of_engine(&error, ""))]),
+    async fn statements(&mut self, statements: &[ParsedStatement], sql: &str) -> PgWireResult<Next> {
+        for statement in statements {
+            let next = self.statement(statement, sql).await?;
+            if let Next::Rows(copy) = next {
+                if statements.len() > 1 {
+                    copy.abort().await;
+                    return Err(plain("0A000", "COPY FROM STDIN must be sent by itself"));
                 }
-            });
-            let cancelled = cancelled.wait().map(|()| Err(PgWireError::QueryCanceled)).into_stream();
-            // Either ends the answer: the last row, or an error in place of it.
-            let rows = stream::select(rows.map(Some).chain(stream::iter([None])), cancelled.map(Some));
-            Response::Query(QueryResponse::new(
-                columns,
-                rows.take_while(|row| std::future::ready(row.is_some())).filter_map(std::future::ready),
-            ))
+                return Ok(Next::Rows(copy));
+            }
         }
-        Outcome::Done(tag) => Response::Execution(Tag::new(&tag)),
-        Outcome::Begun => Response::TransactionStart(Tag::new("BEGIN")),
-        Outcome::Ended(tag) => Response::TransactionEnd(Tag::new(tag)),
-        Outcome::Setting(name, value) => {
-            let columns =
-                Arc::new(vec![FieldInfo::new(name, None, None, Type::TEXT, pgwire::api::results::FieldFormat::Text)]);
-            let mut data = bytes::BytesMut::new();
-            bytes::BufMut::put_i32(&mut data, value.len() as i32);
-            data.extend_from_slice(value.as_bytes());
-            let row = pgwire::messages::data::DataRow::new(data, 1);
-            let mut response = QueryResponse::new(columns, stream::iter([Ok(row)]));
-            response.set_command_tag("SHOW");
-            Response::Query(response)
+        Ok(Next::Statement)
+    }
+
+    /// A statement of a simple query.
+    async fn statement(&mut self, statement: &ParsedStatement, sql: &str) -> PgWireResult<Next> {
+        match self.execute(statement, sql).await? {
+            Outcome::Rows(batches) => self.send_all(Rows::new(batches, &Format::UnifiedText)).await,
+            Outcome::Fetched(batches) => {
+                self.send_all(Rows::new(batches, &Format::UnifiedText).tagged("FETCH", true)).await
+            }
+            Outcome::Setting(name, value) => {
+                let rows = Rows::new(setting(&name, &value)?, &Format::UnifiedText);
+                self.send_all(rows.tagged("SHOW", false)).await
+            }
+            other => self.without_rows(other, statement, sql).await,
         }
     }
+
+    async fn send_all(&mut self, mut rows: Rows) -> PgWireResult<Next> {
+        rows.describe(&mut self.client).await?;
+        rows.send(&mut self.client, None, self.registration.listen()).await?;
+        Ok(Next::Statement)
+    }
+
+    /// Executes a statement unless it is cancelled.
+    async fn execute(&mut self, statement: &ParsedStatement, sql: &str) -> PgWireResult<Outcome> {
+        tokio::select! {
+            outcome = self.session.execute(statement, sql) => outcome,
+            () = self.registration.listen().wait() => Err(PgWireError::QueryCanceled),
+        }
+    }
+
+    /// What a statement did that gives no rows.
+    async fn without_rows(&mut self, outcome: Outcome, statement: &ParsedStatement, sql: &str) -> PgWireResult<Next> {
+        match outcome {
+            Outcome::Done(tag) => done(&mut self.client, tag).await?,
+            Outcome::Noticed(tag, text) => {
+                self.client.feed(Message::NoticeResponse(notice(text))).await?;
+                done(&mut self.client, tag).await?;
+            }
+            Outcome::Deallocated(name) => {
+                match &name {
+                    Some(name) => drop(self.statements.remove(name)),
+                    None => self.statements.clear(),
+                }
+                done(&mut self.client, if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" }.into()).await?;
+            }
+            Outcome::Discarded => {
+                self.statements.clear();
+                self.portals.clear();
+                done(&mut self.client, "DISCARD ALL".into()).await?;
+            }
+            Outcome::CopyIn(columns) => {
+                let Statement::CopyFrom(copy) = &statement.statement else {
+                    return Err(plain("XX000", "only COPY takes rows"));
+                };
+                let session = self.session.clone();
+                let copy = CopyIn::start(&mut self.client, session, copy.clone(), columns, sql.to_owned()).await?;
+                return Ok(Next::Rows(copy));
+            }
+            Outcome::CopyOut(rows, options) => {
+                copy_out(&mut self.client, rows, &options, self.registration.listen()).await?;
+            }
+            Outcome::Rows(_) | Outcome::Fetched(_) | Outcome::Setting(..) => {}
+        }
+        Ok(Next::Statement)
+    }
+
+    async fn on_parse(&mut self, parse: Parse) -> PgWireResult<()> {
+        let name = parse.name.unwrap_or_default();
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            return Err(plain("42P05", format!("prepared statement \"{name}\" already exists")));
+        }
+        let prepared = tokio::select! {
+            prepared = prepare(&self.session, &self.system, parse.query, &parse.type_oids) => prepared?,
+            () = self.registration.listen().wait() => return Err(PgWireError::QueryCanceled),
+        };
+        self.statements.insert(name, Arc::new(prepared));
+        Ok(self.client.feed(Message::ParseComplete(ParseComplete::new())).await?)
+    }
+
+    async fn on_bind(&mut self, message: Bind) -> PgWireResult<()> {
+        let prepared = self.prepared(message.statement_name.as_deref())?;
+        let engine = self.session.engine();
+        let formats = &message.parameter_format_codes;
+        let portal = bind(engine, prepared, formats, &message.parameters, &message.result_column_format_codes)?;
+        let name = message.portal_name.unwrap_or_default();
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            return Err(plain("42P03", format!("portal \"{name}\" already exists")));
+        }
+        self.portals.insert(name, Open { portal: Arc::new(portal), rows: None, over: false });
+        Ok(self.client.feed(Message::BindComplete(BindComplete::new())).await?)
+    }
+
+    fn prepared(&self, name: Option<&str>) -> PgWireResult<Arc<Prepared>> {
+        let name = name.unwrap_or_default();
+        self.statements.get(name).cloned().ok_or_else(|| unknown("prepared statement", "26000", name))
+    }
+
+    async fn on_describe(&mut self, message: Describe) -> PgWireResult<()> {
+        let (columns, format) = if message.target_type == TARGET_TYPE_BYTE_PORTAL {
+            let name = message.name.as_deref().unwrap_or_default();
+            match self.portals.get(name) {
+                Some(open) => (open.portal.prepared.columns.clone(), open.portal.format.clone()),
+                None => {
+                    let columns = self.session.cursor_columns(name).await;
+                    (Some(columns.ok_or_else(|| unknown("portal", "34000", name))?), Format::UnifiedText)
+                }
+            }
+        } else {
+            let prepared = self.prepared(message.name.as_deref())?;
+            let oids = prepared.parameters.iter().map(|parameter| parameter.oid()).collect();
+            self.client.feed(Message::ParameterDescription(ParameterDescription::new(oids))).await?;
+            (prepared.columns.clone(), Format::UnifiedText)
+        };
+        let message = match columns {
+            None => Message::NoData(NoData::new()),
+            Some(columns) => description(&fields(&columns, &format)),
+        };
+        Ok(self.client.feed(message).await?)
+    }
+
+    async fn on_execute(&mut self, message: Execute) -> PgWireResult<()> {
+        let name = message.name.unwrap_or_default();
+        let most = usize::try_from(message.max_rows).ok().filter(|most| *most > 0);
+        let Some(mut open) = self.portals.remove(&name) else { return Err(unknown("portal", "34000", &name)) };
+        if open.over {
+            return Err(plain("55000", format!("portal \"{name}\" cannot be run")));
+        }
+        let portal = open.portal.clone();
+        let rows = match open.rows.take() {
+            Some(rows) => Some(rows),
+            None => self.start(&portal).await?,
+        };
+        match rows {
+            None => open.over = true,
+            Some(mut rows) => match rows.send(&mut self.client, most, self.registration.listen()).await? {
+                Sent::Enough => open.rows = Some(rows),
+                Sent::All => open.over = true,
+            },
+        }
+        self.portals.insert(name, open);
+        Ok(())
+    }
+
+    /// Runs a portal. `None` if it gives no rows.
+    async fn start(&mut self, portal: &Portal) -> PgWireResult<Option<Rows>> {
+        let sql = &portal.prepared.sql;
+        let statement = match &portal.what {
+            What::Nothing => {
+                self.client.feed(Message::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+                return Ok(None);
+            }
+            What::System(bound) => {
+                let rows = self.system.run(bound).await.map_err(|error| of_engine(&error, sql))?;
+                return Ok(Some(Rows::new(rows, &portal.format)));
+            }
+            What::Statement(statement) => statement.clone(),
+        };
+        Ok(Some(match self.execute(&statement, sql).await? {
+            Outcome::Rows(batches) => Rows::new(batches, &portal.format),
+            Outcome::Fetched(batches) => Rows::new(batches, &portal.format).tagged("FETCH", true),
+            Outcome::Setting(name, value) => Rows::new(setting(&name, &value)?, &portal.format).tagged("SHOW", false),
+            other => {
+                if let Next::Rows(copy) = self.without_rows(other, &statement, sql).await? {
+                    self.copying = Some(Copying { copy, extended: true });
+                }
+                return Ok(None);
+            }
+        }))
+    }
+
+    async fn on_close(&mut self, message: Close) -> PgWireResult<()> {
+        let name = message.name.unwrap_or_default();
+        match message.target_type == TARGET_TYPE_BYTE_PORTAL {
+            true => {
+                self.portals.remove(&name);
+                self.session.close_cursor(&name).await;
+            }
+            false => drop(self.statements.remove(&name)),
+        }
+        Ok(self.client.feed(Message::CloseComplete(CloseComplete::new())).await?)
+    }
+}
+
+/// Whether a statement can be part of a transaction.
+fn is_transactional(parsed: &ParsedStatement) -> bool {
+    matches!(
+        parsed.statement,
+        Statement::Query(_)
+            | Statement::Insert(_)
+            | Statement::Change(_)
+            | Statement::Set { .. }
+            | Statement::Reset(_)
+            | Statement::Show(_)
+            | Statement::Describe(_)
+            | Statement::Explain { .. }
+            | Statement::ExplainChange(_)
+    )
 }

@@ -2,6 +2,7 @@
 
 use engine::error::{Error, Position};
 use pgwire::error::{ErrorInfo, PgWireError};
+use pgwire::messages::response::NoticeResponse;
 
 use crate::sqlstate::sqlstate;
 
@@ -24,6 +25,20 @@ pub fn plain(sqlstate: &str, message: impl Into<String>) -> PgWireError {
     let mut info = ErrorInfo::new("ERROR".into(), sqlstate.into(), message.into());
     info.severity_nonlocalized = Some("ERROR".into());
     PgWireError::UserError(Box::new(info))
+}
+
+/// An error after which the connection is closed.
+pub fn fatal(sqlstate: &str, message: impl Into<String>) -> PgWireError {
+    let mut info = ErrorInfo::new("FATAL".into(), sqlstate.into(), message.into());
+    info.severity_nonlocalized = Some("FATAL".into());
+    PgWireError::UserError(Box::new(info))
+}
+
+/// A notice about a statement that is done, but not quite as asked.
+pub fn notice(message: String) -> NoticeResponse {
+    let mut info = ErrorInfo::new("NOTICE".into(), "00000".into(), message);
+    info.severity_nonlocalized = Some("NOTICE".into());
+    NoticeResponse::from(info)
 }
 
 /// The place of a line and column as a number of characters from 1.

@@ -4,12 +4,15 @@ use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::error::PgWireResult;
 
+use postgres_types::Kind;
+
+use super::copy::elements;
 use super::error::plain;
 use super::numeric;
 use crate::sqlstate::{INVALID_TEXT, NOT_SUPPORTED};
 
 /// Days from 1970-01-01 to 2000-01-01.
-const EPOCH_DAYS: i64 = 10_957;
+const EPOCH_DAYS: i64 = super::values::EPOCH_DAYS as i64;
 
 /// A value as SQL. `None` bytes are NULL.
 pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&[u8]>) -> PgWireResult<String> {
@@ -17,6 +20,9 @@ pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&
     let Some(bytes) = bytes else {
         return Ok(name.map_or_else(|| "NULL".to_owned(), |name| format!("CAST(NULL AS {name})")));
     };
+    if let Kind::Array(item) = data_type.kind() {
+        return array(number, item, format, bytes);
+    }
     let bad = |what: &str| plain(INVALID_TEXT, format!("the parameter ${number} is no {}: {what}", data_type.name()));
     let text = match format {
         FieldFormat::Text => std::str::from_utf8(bytes).map_err(|_| bad("it is not UTF-8"))?.to_owned(),
@@ -49,6 +55,56 @@ pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&
     })
 }
 
+/// An array as SQL.
+fn array(number: usize, item: &Type, format: FieldFormat, bytes: &[u8]) -> PgWireResult<String> {
+    let name = sql_type(item).unwrap_or("VARCHAR");
+    let wrong = || plain(INVALID_TEXT, format!("the parameter ${number} is no array of {}", item.name()));
+    let element = |value: Option<&[u8]>| match (item.kind(), value) {
+        (_, None) => Ok("NULL".to_owned()),
+        (_, Some(value)) if format == FieldFormat::Text && value.starts_with(b"{") => {
+            array(number, item, format, value)
+        }
+        (_, value) => sql(number, item, format, value),
+    };
+    let elements = match format {
+        FieldFormat::Text => {
+            let elements = elements(bytes).ok_or_else(wrong)?;
+            elements.iter().map(|value| element(value.as_deref())).collect::<PgWireResult<Vec<_>>>()?
+        }
+        FieldFormat::Binary => {
+            let elements = binary_elements(bytes).ok_or_else(wrong)?;
+            elements.into_iter().map(element).collect::<PgWireResult<Vec<_>>>()?
+        }
+    };
+    Ok(format!("CAST(ARRAY[{}] AS {name}[])", elements.join(", ")))
+}
+
+/// The elements of an array of one dimension in the binary format (`array_recv`); of none for an empty one.
+fn binary_elements(bytes: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let word = |at: usize| Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let count = match word(0)? {
+        0 => return Some(Vec::new()),
+        1 => usize::try_from(word(12)?).ok()?,
+        _ => return None,
+    };
+    // Dimensions, whether there are NULLs, the elements' type; length and lower bound of the dimension.
+    let mut at = 20;
+    let mut elements = Vec::new();
+    for _ in 0..count {
+        let length = word(at)?;
+        at += 4;
+        elements.push(match usize::try_from(length) {
+            Ok(length) => {
+                let value = bytes.get(at..at.checked_add(length)?)?;
+                at += length;
+                Some(value)
+            }
+            Err(_) => None,
+        });
+    }
+    Some(elements)
+}
+
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -76,7 +132,7 @@ fn sql_type(data_type: &Type) -> Option<&'static str> {
 }
 
 /// A value in the binary format as text.
-fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
+pub fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
     fn word<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
         bytes.try_into().ok()
     }

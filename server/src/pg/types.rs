@@ -1,15 +1,46 @@
 //! Arrow types as PostgreSQL types, and back.
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::api::results::FieldInfo;
+use pgwire::error::PgWireResult;
+
+use super::error::of_engine;
+
+/// In the metadata of a column: its values are arrays of OIDs.
+pub const OIDS: &str = "frazil.oids";
+
+/// The types that values can have here.
+pub const KNOWN: [Type; 16] = [
+    Type::BOOL,
+    Type::INT2,
+    Type::INT4,
+    Type::INT8,
+    Type::FLOAT4,
+    Type::FLOAT8,
+    Type::NUMERIC,
+    Type::TEXT,
+    Type::VARCHAR,
+    Type::BYTEA,
+    Type::DATE,
+    Type::TIME,
+    Type::TIMESTAMP,
+    Type::TIMESTAMPTZ,
+    Type::INTERVAL,
+    Type::JSON,
+];
 
 /// The columns of a result as a client sees them.
 pub fn fields(schema: &Schema, format: &Format) -> Vec<FieldInfo> {
     let fields = schema.fields().iter().enumerate();
     let info = |(place, field): (usize, &arrow::datatypes::FieldRef)| {
-        let data_type = pg_type(field.data_type());
+        let data_type = if field.metadata().contains_key(OIDS) { Type::OID_ARRAY } else { pg_type(field.data_type()) };
         let size = size(&data_type);
         FieldInfo::new(field.name().clone(), None, None, data_type, format_of(format, place))
             .with_type_size(size)
@@ -95,4 +126,12 @@ fn modifier(data_type: &DataType) -> i32 {
         DataType::Timestamp(TimeUnit::Millisecond, _) => 3,
         _ => -1,
     }
+}
+
+/// The answer to SHOW of a setting: one row of one column.
+pub fn setting(name: &str, value: &str) -> PgWireResult<SendableRecordBatchStream> {
+    let schema = Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8View, false)]));
+    let column: ArrayRef = Arc::new(StringViewArray::from(vec![value]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![column]).map_err(|error| of_engine(&error.into(), ""))?;
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]))))
 }

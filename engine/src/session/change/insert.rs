@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::row::{RowConverter, SortField};
 use catalog::{Object, ObjectKind};
+use datafusion::datasource::TableProvider;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 
@@ -43,7 +44,14 @@ impl Inner {
     }
 
     /// Computes an INSERT. Rows for a connector are written at once: connectors know no transactions.
-    pub(super) async fn compute_insert(&self, planner: &Planner, insert: &Insert) -> Result<Computed> {
+    ///
+    /// `tables`: what the statement's query finds besides the tables of the warehouse.
+    pub(super) async fn compute_insert(
+        &self,
+        planner: &Planner,
+        insert: &Insert,
+        tables: &[(&str, Arc<dyn TableProvider>)],
+    ) -> Result<Computed> {
         let table = match &insert.mode {
             InsertMode::Upsert => planner.object(&insert.table, None)?,
             InsertMode::OnConflict(_) | InsertMode::Overwrite => changeable(planner, &insert.table, None)?,
@@ -51,7 +59,7 @@ impl Inner {
         refuse_views(&table)?;
         refuse_second_writer(planner, &table)?;
         let query = fitted_values(name_columns(&insert.query), &TableColumns::of(&table)?, &insert.columns)?;
-        let planned = planner.query(&query, Mode::Batch).await?;
+        let planned = planner.query_over(&query, Mode::Batch, tables).await?;
         let logical = planner.fit(&planned.state, planned.logical, &table, &insert.columns)?;
         let state = planned.state;
         Ok(match (&insert.mode, self.target(planner, &table)?) {
@@ -68,9 +76,7 @@ impl Inner {
             }
             (InsertMode::Upsert, Output::Table(table)) => {
                 let rows = self.rows(&table, state, logical).await?;
-                let given = rows.num_rows() as u64;
-                let rows = one_per_key(&rows, &key_columns(&table)?, Keep::Last)?;
-                Computed { rows: given, ..self.keyed(planner, table, rows, None).await? }
+                self.upsert(planner, table, rows).await?
             }
             (InsertMode::OnConflict(clause), Output::Table(table)) => {
                 self.on_conflict(planner, table, clause, state, logical).await?
@@ -88,8 +94,15 @@ impl Inner {
         })
     }
 
+    /// Computes what becomes of a keyed table by rows that replace those of the same keys; of several, the last counts.
+    pub(super) async fn upsert(&self, planner: &Planner, table: Arc<Object>, rows: RecordBatch) -> Result<Computed> {
+        let given = rows.num_rows() as u64;
+        let rows = one_per_key(&rows, &key_columns(&table)?, Keep::Last)?;
+        Ok(Computed { rows: given, ..self.keyed(planner, table, rows, None).await? })
+    }
+
     /// The result of a query as one batch with the table's columns, none of them NULL that must not be.
-    async fn rows(&self, table: &Object, state: SessionState, logical: LogicalPlan) -> Result<RecordBatch> {
+    pub(super) async fn rows(&self, table: &Object, state: SessionState, logical: LogicalPlan) -> Result<RecordBatch> {
         let schema = internal_schema(physical_schema(table)?.as_ref());
         let batches = self.collect(state, logical).await?;
         let batches = batches.into_iter().map(|b| crate::change::batch(&schema, b.columns().to_vec(), b.num_rows()));

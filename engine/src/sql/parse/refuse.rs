@@ -22,10 +22,8 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 21] = [
+const STATEMENTS: [(&str, &str); 15] = [
     ("alter", "ALTER is not supported yet; DROP and CREATE instead"),
-    ("subscribe", "SUBSCRIBE is not supported yet"),
-    ("copy", "COPY is not supported yet; INSERT INTO ... SELECT from a table with connector 'filesystem'"),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),
     ("replace", "REPLACE is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
     ("upsert", "UPSERT is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
@@ -37,13 +35,9 @@ const STATEMENTS: [(&str, &str); 21] = [
     ("revoke", "REVOKE is not supported: there are no users"),
     ("comment", "COMMENT ON is not supported yet"),
     ("prepare", "PREPARE is not supported"),
-    ("deallocate", "DEALLOCATE is not supported"),
-    ("declare", "DECLARE (cursors) is not supported"),
-    ("fetch", "FETCH (cursors) is not supported"),
     ("call", "CALL is not supported: there are no procedures"),
     ("add", "ADD JAR is not supported"),
     ("load", "LOAD MODULE is not supported"),
-    ("reset", "RESET is not supported yet; SET the value instead"),
 ];
 
 /// Clauses that may stand where a statement should end or go on otherwise.

@@ -2,14 +2,17 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::Parsed;
 use super::cursor::{Cursor, literal, quoted};
+use super::{Parsed, transaction};
 use crate::error::{Error, Result};
 use crate::sql::statement::Statement;
 
 pub(super) fn set(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "SET name = 'value'";
     cursor.expect("set", EXAMPLE)?;
+    if let Some(modes) = transaction::set_modes(cursor) {
+        return Ok(modes);
+    }
     if cursor.word_at(1).is_some() && !cursor.accept("session") && cursor.word() == Some("local") {
         let error = Error::sql("SET LOCAL is not supported: settings know no transactions");
         return Err(error.hint(format!("write {EXAMPLE}")).at(cursor.position()));
