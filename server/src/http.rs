@@ -9,6 +9,7 @@ mod iceberg;
 mod input;
 mod jobs;
 mod openapi;
+mod origin;
 mod overview;
 mod routes;
 mod statements;
@@ -52,6 +53,7 @@ fn router(context: Context) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(input::MAX_BODY))
+        .layer(axum::middleware::from_fn(origin::own_pages_only))
         .with_state(context)
 }
 

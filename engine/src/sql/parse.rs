@@ -59,6 +59,9 @@ const STATEMENTS: [&str; 32] = [
     "flush",
     "resume",
     "reset",
+    "pause",
+    "restart",
+    "stop",
     "copy",
     "declare",
     "fetch",
@@ -67,9 +70,6 @@ const STATEMENTS: [&str; 32] = [
     "subscribe",
     "discard",
     "deallocate",
-    "pause",
-    "restart",
-    "stop",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
