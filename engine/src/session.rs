@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
-use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
 use crate::runtime::touched::Touched;
 use crate::session::define::{Draft, Existing};
@@ -29,12 +27,14 @@ mod flush;
 mod inspect;
 mod jobs;
 mod maintenance;
+pub mod observe;
 mod owner;
 mod prepare;
 mod settings;
 mod show;
 mod submit;
 mod subscribe;
+mod timeout;
 mod transaction;
 mod verify;
 
@@ -61,6 +61,23 @@ pub struct EngineOptions {
     pub base_dir: PathBuf,
     /// Time, randomness, ids.
     pub clock: Arc<dyn Clock>,
+    /// What one statement may take.
+    pub limits: Limits,
+}
+
+/// What one statement may take, so that it cannot take it from the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Memory for its intermediate results in bytes: beyond it sorts and aggregates spill, and what cannot spill fails.
+    pub memory: usize,
+    /// How long it may run unless `SET statement_timeout` says otherwise.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 1 << 30, timeout: None }
+    }
 }
 
 /// What a statement answered.
@@ -115,8 +132,8 @@ pub(crate) struct Inner {
     /// Runs ad-hoc queries, away from everything that streams.
     adhoc: adhoc::QueryThreads,
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
-    /// Counters of all pipelines that this process ever ran.
-    metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
+    /// What all pipelines that this process ever ran have counted.
+    observed: observe::Observed,
     /// Where paths of connector tables start whose files were run here, wherever that was when the tables were created.
     base_dirs: Mutex<Arc<BTreeMap<ObjectId, PathBuf>>>,
     /// When the warehouse was opened, in ms since the Unix epoch.
@@ -143,7 +160,7 @@ impl Engine {
             this: this.clone(),
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
-            metrics: Mutex::default(),
+            observed: observe::Observed::default(),
             base_dirs: Mutex::default(),
             started_ms: options.clock.now_ms(),
             versions,
@@ -156,6 +173,11 @@ impl Engine {
             options,
         });
         Ok(Self { inner, settings: Arc::default() })
+    }
+
+    /// How long a statement may run now.
+    fn timeout(&self) -> Option<Duration> {
+        self.settings.statement_timeout().unwrap_or(self.inner.options.limits.timeout)
     }
 
     /// The same engine for another user: what one sets (SET) does not hold for the other.
@@ -186,8 +208,9 @@ impl Engine {
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
-        self.inner
-            .execute(parsed, &self.settings)
+        let timeout = self.timeout();
+        // Boxed: what is alive while a statement is planned is large, and callers nest.
+        timeout::limited(timeout, Box::pin(self.inner.execute(parsed, &self.settings)))
             .await
             .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
     }
@@ -247,6 +270,7 @@ impl Inner {
             base_dirs: self.base_dirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             partitions: self.options.parallelism,
             read_up_to: None,
+            memory: self.options.limits.memory,
         }
     }
 
@@ -400,30 +424,6 @@ impl Inner {
         let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
         draft.drop(drop, position)?;
         self.commit_and_start(&draft).await
-    }
-
-    fn progress(&self) -> Progress {
-        let now = self.options.clock.now_ms();
-        let mut progress = Progress::default();
-        let metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (pipeline, metrics) in metrics.iter() {
-            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            progress.rows_in += load(&metrics.rows_in);
-            progress.rows_out += load(&metrics.rows_out);
-            progress.skipped += load(&metrics.skipped);
-            progress.checkpoints += load(&metrics.checkpoints);
-            progress.epoch = progress.epoch.max(load(&metrics.epoch));
-            if pipeline.phase().is_over() {
-                continue;
-            }
-            progress.running_jobs += pipeline.jobs().len();
-            let age = |at: i64| (at > 0).then(|| (now - at).max(0) as u64);
-            let checkpoint = age(metrics.last_checkpoint_ms.load(Ordering::Relaxed));
-            let lag = age(metrics.uncommitted_since_ms.load(Ordering::Relaxed));
-            progress.checkpoint_age_ms = progress.checkpoint_age_ms.max(checkpoint);
-            progress.lag_ms = progress.lag_ms.max(lag);
-        }
-        progress
     }
 
     /// Jobs that run in this process now.

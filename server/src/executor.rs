@@ -40,6 +40,7 @@ impl Executor {
             commit_interval: cli::DEFAULT_COMMIT_INTERVAL,
             base_dir,
             clock,
+            limits: engine::session::Limits::default(),
         };
         Ok(Self::Embedded(Engine::open(options).await?))
     }

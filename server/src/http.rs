@@ -3,14 +3,17 @@
 //! Routes are grouped by what they serve, one module each; every error is JSON with the SQLSTATE that the PostgreSQL protocol
 //! would give (`error`).
 
+mod dataflow;
 mod error;
 mod health;
 mod iceberg;
 mod input;
 mod jobs;
+mod metrics;
 mod openapi;
 mod origin;
 mod overview;
+mod page;
 mod routes;
 mod statements;
 mod tables;
@@ -36,7 +39,7 @@ pub struct Context {
     pub ready: Arc<AtomicBool>,
 }
 
-/// Every route there is.
+/// Every route there is for programs: those that the OpenAPI document names.
 fn routes() -> Routes {
     health::routes()
         .and(openapi::routes())
@@ -44,12 +47,15 @@ fn routes() -> Routes {
         .and(statements::routes())
         .and(jobs::routes())
         .and(tables::routes())
+        .and(dataflow::routes())
+        .and(metrics::routes())
         .and(iceberg::routes())
 }
 
 fn router(context: Context) -> Router {
     routes()
         .into_router()
+        .merge(page::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(input::MAX_BODY))

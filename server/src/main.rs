@@ -2,6 +2,7 @@
 
 mod cli;
 mod client;
+mod config;
 mod executor;
 mod failure;
 mod http;
@@ -18,22 +19,30 @@ mod shell;
 mod signals;
 mod sqlstate;
 mod submit;
+mod tls;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
+use crate::config::Asked;
 use crate::failure::Failure;
 
 /// Tasks exchange batches between threads all the time; the system allocator would give half the throughput.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Stack of a thread that plans statements, in bytes. What is not used takes no memory.
+const STACK: usize = 16 << 20;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match start(cli) {
+    let outcome = config::read(std::env::args_os().collect()).and_then(|asked| match asked {
+        Asked::Run(cli) => start(*cli),
+        Asked::Print(text) => std::io::stdout()
+            .write_all(text.as_bytes())
+            .map_err(|source| Failure::io("cannot write the configuration", source)),
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(report) = failure.report() {
@@ -49,6 +58,8 @@ fn start(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("frazil-io")
+        // Statements are planned by recursion over their text, and an overflow would end the whole program.
+        .thread_stack_size(STACK)
         .build()
         .map_err(|source| Failure::io("cannot start the threads of the program", source))?;
     let outcome = runtime.block_on(async {
