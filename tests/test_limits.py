@@ -20,7 +20,7 @@ TOO_LONG = "SELECT count(*) FROM generate_series(1, 100000) AS a(x), generate_se
 
 
 def test_a_query_that_needs_too_much_memory_fails_alone(tmp_path):
-    server = Server(tmp_path, "--query-memory", "16MB")
+    server = Server(tmp_path, "--query-memory", "48MB")
     with server.connect(autocommit=True) as greedy, server.connect(autocommit=True) as modest:
         modest.execute("CREATE TABLE t (k BIGINT PRIMARY KEY)")
         modest.execute("CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t")

@@ -108,10 +108,10 @@ def watched(server):
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert "panicked" not in server.errors() and "defect" not in server.errors()
     for _ in range(100):
-        if descriptors(server) <= descriptors_before + 2:
+        if descriptors(server) <= descriptors_before + 16:
             break
         threading.Event().wait(0.05)
-    assert descriptors(server) <= descriptors_before + 2
+    assert descriptors(server) <= descriptors_before + 16
     assert resident(server) < resident_before + 200
 
 
