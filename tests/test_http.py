@@ -138,6 +138,14 @@ def raw(api, method, path, headers, content):
             return error.code, error.headers, error.read()
 
 
+def test_pages_of_other_origins_are_refused(api):
+    own = api.server.url()
+    for origin, wanted in [(own, 200), ("http://evil.example", 403), ("null", 403)]:
+        status, _, _ = api.request("POST", "/api/v1/statements", {"sql": "SELECT 1"}, {"origin": origin})
+        assert status == wanted, origin
+    assert api.request("POST", "/api/v1/jobs/nothing/stop", headers={"origin": "http://evil.example"})[0] == 403
+
+
 def test_bodies_have_a_limit(api):
     fits = "SELECT 1 -- " + "x" * (15 << 20)
     assert api.rows(fits) == [["1"]]

@@ -368,8 +368,9 @@ impl Inner {
                 Ok(Answer::Done(format!("{} JOB", control.verb())))
             }
             Statement::Subscribe(subscribe) => Ok(Answer::Rows(self.subscribe(subscribe).await?)),
-            Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
-                .hint("transactions of several statements need a session with a server: frazil server")),
+            Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own").hint(
+                "transactions of several statements need a connection to `frazil server` over the PostgreSQL protocol",
+            )),
             Statement::CopyFrom(_) | Statement::CopyTo(_) | Statement::Cursor(_) | Statement::Deallocate(_) => {
                 Err(Error::sql("COPY, cursors and prepared statements are for clients of a server")
                     .hint("connect to `frazil server`, for example with psql"))

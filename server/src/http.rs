@@ -11,6 +11,7 @@ mod input;
 mod jobs;
 mod metrics;
 mod openapi;
+mod origin;
 mod overview;
 mod page;
 mod routes;
@@ -58,6 +59,7 @@ fn router(context: Context) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(input::MAX_BODY))
+        .layer(axum::middleware::from_fn(origin::own_pages_only))
         .with_state(context)
 }
 

@@ -29,6 +29,7 @@ Ctrl-D leaves, the arrow keys and Ctrl-R bring back what was typed before.
   SHOW TABLES; SHOW VIEWS; SHOW JOBS;     what there is and what runs          \\d
   DESCRIBE name;                          the columns of a table or view       \\d name
   EXPLAIN [INCREMENTAL] SELECT ...;       how a query would be computed
+  PAUSE | RESUME | RESTART | STOP JOB j;  control what runs continuously
   FLUSH;                                  wait until all views are up to date
   VERIFY MATERIALIZED VIEW name;          compute a view anew and compare
   help, exit                              this text; leave                     \\?  \\q";

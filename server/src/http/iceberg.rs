@@ -5,11 +5,14 @@
 //! refused; credentials for the files are the client's affair.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use catalog::sqlite::schema::ICEBERG_NAMESPACE;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -67,6 +70,10 @@ impl Refused {
         Self { status, kind, message: message.into() }
     }
 
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
+    }
+
     fn no_namespace(name: &str) -> Self {
         let message = format!("there is no namespace {name}: all tables are in {ICEBERG_NAMESPACE}");
         Self::new(StatusCode::NOT_FOUND, "NoSuchNamespaceException", message)
@@ -101,6 +108,18 @@ impl IntoResponse for Refused {
     }
 }
 
+/// The parameters of a path.
+struct At<T>(T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Context> for At<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Refused> {
+        let path = Path::<T>::from_request_parts(parts, context).await;
+        path.map(|Path(path)| Self(path)).map_err(|rejection| Refused::bad_request(rejection.body_text()))
+    }
+}
+
 async fn config() -> Json<Value> {
     Json(json!({"defaults": {}, "overrides": {}, "endpoints": ENDPOINTS}))
 }
@@ -115,7 +134,8 @@ struct Parent {
     parent: Option<String>,
 }
 
-async fn namespaces(Query(of): Query<Parent>) -> Result<Json<Value>, Refused> {
+async fn namespaces(of: Result<Query<Parent>, QueryRejection>) -> Result<Json<Value>, Refused> {
+    let Query(of) = of.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
     match of.parent.as_deref() {
         None | Some("") => Ok(Json(json!({"namespaces": [[ICEBERG_NAMESPACE]]}))),
         Some(ICEBERG_NAMESPACE) => Ok(Json(json!({"namespaces": []}))),
@@ -123,16 +143,16 @@ async fn namespaces(Query(of): Query<Parent>) -> Result<Json<Value>, Refused> {
     }
 }
 
-async fn namespace(Path(name): Path<String>) -> Result<Json<Value>, Refused> {
+async fn namespace(At(name): At<String>) -> Result<Json<Value>, Refused> {
     check(&name)?;
     Ok(Json(json!({"namespace": [name], "properties": {}})))
 }
 
-async fn namespace_exists(Path(name): Path<String>) -> Result<StatusCode, Refused> {
+async fn namespace_exists(At(name): At<String>) -> Result<StatusCode, Refused> {
     check(&name).map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn tables(State(context): State<Context>, Path(namespace): Path<String>) -> Result<Json<Value>, Refused> {
+async fn tables(State(context): State<Context>, At(namespace): At<String>) -> Result<Json<Value>, Refused> {
     check(&namespace)?;
     let names = context.engine.iceberg_tables().await?;
     let identifiers: Vec<_> = names.iter().map(|name| json!({"namespace": [namespace], "name": name})).collect();
@@ -141,7 +161,7 @@ async fn tables(State(context): State<Context>, Path(namespace): Path<String>) -
 
 async fn load(
     State(context): State<Context>,
-    Path((namespace, name)): Path<(String, String)>,
+    At((namespace, name)): At<(String, String)>,
 ) -> Result<Json<Value>, Refused> {
     check(&namespace)?;
     let table = context.engine.iceberg_table(&name).await?.ok_or_else(|| Refused::no_table(&name))?;
@@ -150,7 +170,7 @@ async fn load(
 
 async fn table_exists(
     State(context): State<Context>,
-    Path((namespace, name)): Path<(String, String)>,
+    At((namespace, name)): At<(String, String)>,
 ) -> Result<StatusCode, Refused> {
     check(&namespace)?;
     match context.engine.iceberg_tables().await?.contains(&name) {
@@ -160,7 +180,7 @@ async fn table_exists(
 }
 
 /// Views of this catalog are those of other engines; ours are tables, or not for them to read.
-async fn views(Path(namespace): Path<String>) -> Result<Json<Value>, Refused> {
+async fn views(At(namespace): At<String>) -> Result<Json<Value>, Refused> {
     check(&namespace)?;
     Ok(Json(json!({"identifiers": []})))
 }

@@ -94,6 +94,9 @@ fn layers<'a>(
     }
     let mut layers = BTreeMap::new();
     for node in nodes {
+        if layers.contains_key(node.as_str()) {
+            continue;
+        }
         // Depth first without recursion, which a long chain of views would make deep. A node is on the path from when
         // it is first met until all of its inputs are done.
         let mut path: Vec<&str> = vec![node];

@@ -159,6 +159,12 @@ impl Engine {
     pub async fn iceberg_table(&self, name: &str) -> Result<Option<IcebergTable>> {
         let snapshot = self.inner.snapshot().await?;
         let Some(object) = snapshot.object(name).filter(|object| object.kind.is_stored()) else { return Ok(None) };
+        let state = snapshot.tables.get(&object.id);
+        if state.is_none_or(|state| !state.hot.is_empty() || state.metadata_location.is_none()) {
+            tier(&self.inner.warehouse, object.id, &TieringPolicy::default(), true).await?;
+            // Many loads leave many small files.
+            self.inner.touched.add(object.id);
+        }
         self.inner.iceberg_table(object).await
     }
 }
@@ -229,7 +235,6 @@ impl Inner {
     }
 
     async fn iceberg_table(&self, object: &Object) -> Result<Option<IcebergTable>> {
-        tier(&self.warehouse, object.id, &TieringPolicy::default(), true).await?;
         let snapshot = self.snapshot().await?;
         let state = snapshot.tables.get(&object.id);
         let Some(location) = state.and_then(|state| state.metadata_location.as_ref()) else { return Ok(None) };
