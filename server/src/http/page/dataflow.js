@@ -102,14 +102,14 @@ export class Dataflow {
         h("span", { class: "meter", "aria-hidden": "true" },
           h("span", { class: "meter-busy", style: { width: `${(busy ?? 0) * 100}%` } }),
           h("span", { class: "meter-pressure", style: { width: `${Math.min(pressure ?? 0, 1 - (busy ?? 0)) * 100}%` } })),
-        h("span", { class: "node-share" }, pressure >= 0.1 || pressure > busy ? h("span", { class: "node-pressure" }, `waits ${percent(pressure)}`) : `busy ${percent(busy)}`)));
+        h("span", { class: "node-share" }, pressure >= 0.1 ? h("span", { class: "node-pressure" }, `waits ${percent(pressure)}`) : `busy ${percent(busy)}`)));
   }
 
   #inspector(node) {
     const fact = (name, value, title) => h("div", { key: name, title }, h("dt", null, name), h("dd", null, value));
     const trend = (name) => sparkline(this.#counter(node, name).rates(), { width: 280, height: 30, most: 90 });
-    return h("aside", { class: "inspector", "aria-label": `Operator ${node.id}` },
-      h("header", null, h("h3", null, `${node.kind} #${node.id}`), h("button", { class: "quiet", "aria-label": "Close", on: { click: () => this.select(null) } }, "×")),
+    return h("aside", { class: "inspector", "aria-label": `Operator: ${node.label}` },
+      h("header", null, h("h3", null, node.kind), h("button", { class: "quiet", "aria-label": "Close", on: { click: () => this.select(null) } }, "×")),
       h("p", { class: "inspector-label" }, node.label),
       node.object ? h("p", null, h("a", { href: hrefTo("tables", node.object) }, node.object)) : null,
       h("dl", { class: "facts" },
