@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
-use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
 use crate::runtime::touched::Touched;
 use crate::session::define::{Draft, Existing};
@@ -29,6 +27,7 @@ mod flush;
 mod inspect;
 mod jobs;
 mod maintenance;
+pub mod observe;
 mod owner;
 mod prepare;
 mod settings;
@@ -133,8 +132,8 @@ pub(crate) struct Inner {
     /// Runs ad-hoc queries, away from everything that streams.
     adhoc: adhoc::QueryThreads,
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
-    /// Counters of all pipelines that this process ever ran.
-    metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
+    /// What all pipelines that this process ever ran have counted.
+    observed: observe::Observed,
     /// Where paths of connector tables start whose files were run here, wherever that was when the tables were created.
     base_dirs: Mutex<Arc<BTreeMap<ObjectId, PathBuf>>>,
     /// When the warehouse was opened, in ms since the Unix epoch.
@@ -161,7 +160,7 @@ impl Engine {
             this: this.clone(),
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
-            metrics: Mutex::default(),
+            observed: observe::Observed::default(),
             base_dirs: Mutex::default(),
             started_ms: options.clock.now_ms(),
             versions,
@@ -275,11 +274,15 @@ impl Inner {
         }
     }
 
-    async fn commit(&self, draft: &Draft) -> Result<()> {
-        if !draft.actions.is_empty() {
-            transact(&self.warehouse, vec![draft.requires()], draft.actions.clone()).await?;
-        }
-        Ok(())
+    /// Runs to its end what must not be broken off halfway, whatever becomes of whoever asked for it.
+    async fn to_the_end<T, W>(&self, work: impl FnOnce(Arc<Self>) -> W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let inner = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
+        let done = tokio::spawn(work(inner)).await;
+        done.map_err(|error| Error::internal("a change of jobs was cut off").because(error))?
     }
 
     async fn execute(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Answer> {
@@ -391,12 +394,20 @@ impl Inner {
     /// Stops the jobs that a draft ends, commits it, and starts those that it stands for.
     async fn commit_and_start(&self, draft: &Draft) -> Result<()> {
         self.refuse_remote(&draft.ended).await?;
-        let others = self.stop_jobs(&draft.ended).await?;
-        // Stopping has committed last checkpoints, so only definitions must be as they were.
-        let committed = self.commit(draft).await;
-        let restart = if committed.is_ok() { [&others, &draft.jobs] } else { [&others, &draft.ended] };
-        self.start_jobs(&restart.map(Vec::as_slice).concat()).await?;
-        committed
+        let (requires, actions) = (draft.requires(), draft.actions.clone());
+        let (ended, jobs) = (draft.ended.clone(), draft.jobs.clone());
+        self.to_the_end(|inner| async move {
+            let others = inner.stop_jobs(&ended).await?;
+            // Stopping has committed last checkpoints, so only definitions must be as they were.
+            let committed = match actions.is_empty() {
+                true => Ok(()),
+                false => transact(&inner.warehouse, vec![requires], actions).await.map(drop),
+            };
+            let restart = if committed.is_ok() { [others, jobs] } else { [others, ended] };
+            inner.start_jobs(&restart.concat()).await?;
+            committed
+        })
+        .await
     }
 
     async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert], settings: &Settings) -> Result<Answer> {
@@ -413,30 +424,6 @@ impl Inner {
         let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
         draft.drop(drop, position)?;
         self.commit_and_start(&draft).await
-    }
-
-    fn progress(&self) -> Progress {
-        let now = self.options.clock.now_ms();
-        let mut progress = Progress::default();
-        let metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (pipeline, metrics) in metrics.iter() {
-            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            progress.rows_in += load(&metrics.rows_in);
-            progress.rows_out += load(&metrics.rows_out);
-            progress.skipped += load(&metrics.skipped);
-            progress.checkpoints += load(&metrics.checkpoints);
-            progress.epoch = progress.epoch.max(load(&metrics.epoch));
-            if pipeline.phase().is_over() {
-                continue;
-            }
-            progress.running_jobs += pipeline.jobs().len();
-            let age = |at: i64| (at > 0).then(|| (now - at).max(0) as u64);
-            let checkpoint = age(metrics.last_checkpoint_ms.load(Ordering::Relaxed));
-            let lag = age(metrics.uncommitted_since_ms.load(Ordering::Relaxed));
-            progress.checkpoint_age_ms = progress.checkpoint_age_ms.max(checkpoint);
-            progress.lag_ms = progress.lag_ms.max(lag);
-        }
-        progress
     }
 
     /// Jobs that run in this process now.

@@ -3,11 +3,13 @@
 //! Routes are grouped by what they serve, one module each; every error is JSON with the SQLSTATE that the PostgreSQL protocol
 //! would give (`error`).
 
+mod dataflow;
 mod error;
 mod health;
 mod iceberg;
 mod input;
 mod jobs;
+mod metrics;
 mod openapi;
 mod overview;
 mod page;
@@ -44,6 +46,8 @@ fn routes() -> Routes {
         .and(statements::routes())
         .and(jobs::routes())
         .and(tables::routes())
+        .and(dataflow::routes())
+        .and(metrics::routes())
         .and(iceberg::routes())
 }
 

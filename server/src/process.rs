@@ -9,6 +9,8 @@ pub struct Usage {
     pub memory_bytes: u64,
     /// CPU time of all threads since the process began.
     pub cpu_seconds: f64,
+    /// When the process began, in seconds since the Unix epoch.
+    pub started_seconds: u64,
 }
 
 /// What the process takes now; zeros where the system does not tell.
@@ -20,5 +22,6 @@ pub fn usage() -> Usage {
     system.process(pid).map_or_else(Usage::default, |process| Usage {
         memory_bytes: process.memory(),
         cpu_seconds: process.accumulated_cpu_time() as f64 / 1e3,
+        started_seconds: process.start_time(),
     })
 }

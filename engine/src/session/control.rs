@@ -28,12 +28,15 @@ impl Inner {
         if job.status == JobStatus::Finished && control != JobControl::Stop {
             return Err(Error::sql(format!("the job {name} has ended: its inputs are read to their end")));
         }
-        match control {
-            JobControl::Pause => self.pause(&job).await,
-            JobControl::Resume => self.resume(&job).await,
-            JobControl::Restart => self.restart(&job).await,
-            JobControl::Stop => self.stop(&job).await,
-        }
+        self.to_the_end(|inner| async move {
+            match control {
+                JobControl::Pause => inner.pause(&job).await,
+                JobControl::Resume => inner.resume(&job).await,
+                JobControl::Restart => inner.restart(&job).await,
+                JobControl::Stop => inner.stop(&job).await,
+            }
+        })
+        .await
     }
 
     /// The job stops after a last checkpoint and stays so, whoever opens the warehouse, until it is resumed.

@@ -92,8 +92,7 @@ impl Inner {
         for group in groups(jobs.collect()) {
             let pipeline = Arc::new(self.start_pipeline(&snapshot, group, leases).await?);
             pipelines.push(pipeline.clone());
-            let mut metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            metrics.push((pipeline.clone(), pipeline.metrics().clone()));
+            self.observed.add(pipeline.clone());
             tokio::spawn(go_on_without(pipeline.clone(), self.this.clone()));
             new.push(pipeline);
         }
@@ -165,7 +164,7 @@ impl Inner {
         let flow = Dataflow::build(planned, &planner)?;
         Pipeline::start(Setup {
             warehouse: self.warehouse.clone(),
-            flow,
+            flow: Arc::new(flow),
             leases,
             snapshot: snapshot.clone(),
             parallelism: self.options.parallelism,
@@ -176,7 +175,7 @@ impl Inner {
         .await
     }
 
-    async fn plan_job(&self, planner: &Planner, job: &Arc<Job>) -> Result<PlannedJob> {
+    pub(super) async fn plan_job(&self, planner: &Planner, job: &Arc<Job>) -> Result<PlannedJob> {
         let statement = crate::sql::parse::parse(&job.sql)?.into_iter().next().map(|parsed| parsed.statement);
         let mut parts = match statement {
             Some(Statement::CreateView(view)) => {
@@ -227,7 +226,10 @@ impl Inner {
                 orphans.push(job.id);
             }
         }
-        match self.start_jobs(&orphans).await {
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        match self.to_the_end(|inner| async move { inner.start_jobs(&orphans).await }).await {
             Ok(()) => Ok(()),
             // Somebody else was faster.
             Err(error) if error.kind() == ErrorKind::Fenced => Ok(()),

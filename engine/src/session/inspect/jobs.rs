@@ -1,12 +1,12 @@
 //! Jobs: what they do, who runs them, how far they are.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalog::{Job, JobKind, JobStatus, ObjectId, Snapshot, Version};
 
 use crate::error::Result;
 use crate::runtime::checkpoint::Payload;
+use crate::session::observe::{JobSums, Running};
 use crate::session::{Engine, Inner, jobs, owner};
 
 /// A job as others may want to show it.
@@ -65,12 +65,12 @@ impl std::fmt::Display for Runner {
     }
 }
 
-/// How far a job of this process is. Jobs that run as one pipeline share these numbers.
+/// How far a job of this process is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JobCounters {
-    /// Rows read since it was started here.
+    /// Rows that it read, of tables and of other jobs' views, since the start of the process.
     pub rows_in: u64,
-    /// Rows written since it was started here.
+    /// Rows of changes that it wrote since the start of the process.
     pub rows_out: u64,
     /// For how long the oldest row that is read and not committed has waited, in ms.
     pub lag_ms: Option<u64>,
@@ -97,7 +97,7 @@ impl Engine {
     pub async fn job(&self, name: &str) -> Result<Option<JobInfo>> {
         let snapshot = self.inner.snapshot().await?;
         match snapshot.job(name) {
-            Some(job) => self.inner.job_info(&snapshot, job, &self.inner.job_counters().await).await.map(Some),
+            Some(job) => self.inner.job_info(&snapshot, job, &self.inner.job_counters()).await.map(Some),
             None => Ok(None),
         }
     }
@@ -107,7 +107,7 @@ impl Inner {
     /// All jobs by name.
     pub async fn job_infos(&self) -> Result<Vec<JobInfo>> {
         let snapshot = self.snapshot().await?;
-        let counters = self.job_counters().await;
+        let counters = self.job_counters();
         let mut infos = Vec::with_capacity(snapshot.jobs.len());
         for job in snapshot.jobs.values() {
             infos.push(self.job_info(&snapshot, job, &counters).await?);
@@ -159,21 +159,18 @@ impl Inner {
     }
 
     /// Counters of the jobs that this process runs now.
-    async fn job_counters(&self) -> BTreeMap<ObjectId, JobCounters> {
-        let now = self.options.clock.now_ms();
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let age = |at: i64| (at > 0).then(|| (now - at).max(0).unsigned_abs());
-        let mut counters = BTreeMap::new();
-        for pipeline in self.pipelines.lock().await.iter().filter(|pipeline| !pipeline.phase().is_over()) {
-            let metrics = pipeline.metrics();
-            let of_pipeline = JobCounters {
-                rows_in: load(&metrics.rows_in),
-                rows_out: load(&metrics.rows_out),
-                lag_ms: age(metrics.uncommitted_since_ms.load(Ordering::Relaxed)),
-                checkpoint_age_ms: age(metrics.last_checkpoint_ms.load(Ordering::Relaxed)),
+    fn job_counters(&self) -> BTreeMap<ObjectId, JobCounters> {
+        let sums = self.observed.sums();
+        let of_job = |(id, running): (ObjectId, Running)| {
+            let counted = sums.jobs.get(&id);
+            let counters = JobCounters {
+                rows_in: counted.map_or(0, JobSums::rows_in),
+                rows_out: counted.map_or(0, JobSums::rows_out),
+                lag_ms: running.uncommitted_ms,
+                checkpoint_age_ms: running.checkpoint_age_ms,
             };
-            counters.extend(pipeline.jobs().iter().map(|job| (*job, of_pipeline)));
-        }
-        counters
+            (id, counters)
+        };
+        self.running().into_iter().map(of_job).collect()
     }
 }
