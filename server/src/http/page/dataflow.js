@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { bytes, count, instant, percent, rate } from "./format.js";
 import { graph } from "./graph.js";
-import { hrefTo, notYet, panel } from "./parts.js";
+import { hrefTo, links, notYet, panel } from "./parts.js";
 import { Counter } from "./series.js";
 import { sparkline } from "./charts.js";
 
@@ -32,7 +32,7 @@ export class Dataflow {
 
   draw(answer, job) {
     const wait = notYet(answer);
-    if (wait) return panel("Dataflow", { id: "dataflow" }, job.status === "running" || !answer.failure ? wait : h("p", { class: "empty" }, `The job is ${job.status}: it has no dataflow now.`));
+    if (wait) return panel("Dataflow", { id: "dataflow" }, wait);
     const flow = answer.value;
     if (flow.at_ms !== this.#seenAt) this.#learn(flow);
     const isShared = flow.pipeline_jobs.length > 1;
@@ -42,7 +42,8 @@ export class Dataflow {
       this.#onlyThisJob = event.target.checked;
       this.app.redraw();
     } } }), "Only this job");
-    return panel("Dataflow", { id: "dataflow", actions: [legend(), toggle], note: isShared ? `one pipeline of ${flow.pipeline_jobs.length} jobs: ${flow.pipeline_jobs.join(", ")}` : `${nodes.length} operators` },
+    const note = isShared ? `one pipeline of ${flow.pipeline_jobs.length} jobs: ${flow.pipeline_jobs.join(", ")}` : `${nodes.length} operators`;
+    return panel("Dataflow", { id: "dataflow", actions: [legend(), toggle], note },
       nodes.length ? h("div", { class: "dataflow" }, h("div", { class: "graph-scroll" }, this.#graph(nodes, flow.edges)), selected ? this.#inspector(selected) : null)
         : h("p", { class: "empty" }, `The job is ${job.status}: no operator runs.`));
   }
@@ -78,7 +79,7 @@ export class Dataflow {
       const perSecond = this.#counter(from, "rows_out").rate();
       const size = !perSecond ? "idle" : perSecond >= 10000 ? "flow-3" : perSecond >= 100 ? "flow-2" : "flow-1";
       const isFar = !from.jobs.includes(this.job) || !byId.get(edge.to).jobs.includes(this.job);
-      return { from: edge.from, to: edge.to, class: `${size}${isFar ? " far" : ""}`, label: edge.exchange === "forward" ? null : edge.exchange, title: `${edge.exchange}, ${rate(perSecond)}` };
+      return { ...edge, class: `${size}${isFar ? " far" : ""}`, label: edge.exchange === "forward" ? null : edge.exchange, title: `${edge.exchange}, ${rate(perSecond)}` };
     });
     // The graph may not need the width that the inspector takes.
     const width = this.app.width() - 34 - (this.#selected !== null && this.app.width() > 900 ? 336 : 0);
@@ -121,7 +122,7 @@ export class Dataflow {
         fact("Watermark", node.watermark_ms === null ? "–" : instant(node.watermark_ms)),
         fact("Late rows", count(node.late_rows)),
         fact("Tasks", count(node.parallelism)),
-        fact("Jobs", node.jobs.map((name, i) => [i ? ", " : "", h("a", { href: hrefTo("jobs", name) }, name)]))),
+        fact("Jobs", links("jobs", node.jobs))),
       trend("rows_in"),
       node.detail ? h("pre", { class: "code small", tabindex: "0" }, node.detail) : null);
   }
