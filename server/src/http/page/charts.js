@@ -1,7 +1,7 @@
 // Small charts in SVG: sparklines and bars beside numbers, and the chart of a query's result.
 
 import { h } from "./dom.js";
-import { short } from "./format.js";
+import { tickLabels } from "./format.js";
 
 /** A line of the last values, from zero up. Decoration: the number beside it says the same. */
 export function sparkline(values, { width = 120, height = 28, most = 120, tone = "" } = {}) {
@@ -44,6 +44,7 @@ export function chart(points, { kind, width, height, xKind, xName, yName, hover,
   if (!shown.length) return h("p", { class: "empty" }, `No numbers in ${yName}.`);
   const yTicks = ticks(Math.min(...shown.map((p) => p.y), kind === "bar" ? 0 : Infinity), Math.max(...shown.map((p) => p.y), kind === "bar" ? 0 : -Infinity), 5);
   const y = scale(yTicks[0], yTicks.at(-1), frame.top + inner.height, frame.top);
+  const yLabels = tickLabels(yTicks);
   const numeric = xKind !== "category" && kind === "line";
   const xs = shown.map((point, i) => (numeric ? point.x : i));
   const x = numeric
@@ -59,9 +60,9 @@ export function chart(points, { kind, width, height, xKind, xName, yName, hover,
   };
   return h("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}, ${shown.length} points`,
     on: { pointermove: move, pointerleave: () => onHover(null) } },
-    yTicks.map((tick) => h("g", { key: `y${tick}` },
+    yTicks.map((tick, i) => h("g", { key: `y${tick}` },
       h("line", { class: "grid", x1: frame.left, x2: frame.left + inner.width, y1: fixed(y(tick)), y2: fixed(y(tick)) }),
-      h("text", { class: "tick", x: frame.left - 8, y: fixed(y(tick) + 4), "text-anchor": "end" }, short(tick)))),
+      h("text", { class: "tick", x: frame.left - 8, y: fixed(y(tick) + 4), "text-anchor": "end" }, yLabels[i]))),
     marks(kind, at, y(Math.max(yTicks[0], 0)), inner.width / shown.length),
     xLabels(shown, at, width).map(({ key, x, text }) => h("text", { key, class: "tick", x: fixed(x), y: height - 12, "text-anchor": "middle" }, text)),
     hover !== null && at[hover] ? tip(shown[hover], at[hover], { xName, yName, width, frame, inner }) : null);

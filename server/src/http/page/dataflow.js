@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { bytes, count, instant, percent, rate } from "./format.js";
 import { graph } from "./graph.js";
-import { hrefTo, notYet, panel } from "./parts.js";
+import { hrefTo, links, notYet, panel } from "./parts.js";
 import { Counter } from "./series.js";
 import { sparkline } from "./charts.js";
 
@@ -32,7 +32,7 @@ export class Dataflow {
 
   draw(answer, job) {
     const wait = notYet(answer);
-    if (wait) return panel("Dataflow", { id: "dataflow" }, job.status === "running" || !answer.failure ? wait : h("p", { class: "empty" }, `The job is ${job.status}: it has no dataflow now.`));
+    if (wait) return panel("Dataflow", { id: "dataflow" }, wait);
     const flow = answer.value;
     if (flow.at_ms !== this.#seenAt) this.#learn(flow);
     const isShared = flow.pipeline_jobs.length > 1;
@@ -42,7 +42,8 @@ export class Dataflow {
       this.#onlyThisJob = event.target.checked;
       this.app.redraw();
     } } }), "Only this job");
-    return panel("Dataflow", { id: "dataflow", actions: [legend(), toggle], note: isShared ? `one pipeline of ${flow.pipeline_jobs.length} jobs: ${flow.pipeline_jobs.join(", ")}` : `${nodes.length} operators` },
+    const note = isShared ? `one pipeline of ${flow.pipeline_jobs.length} jobs: ${flow.pipeline_jobs.join(", ")}` : `${nodes.length} operators`;
+    return panel("Dataflow", { id: "dataflow", actions: [legend(), toggle], note },
       nodes.length ? h("div", { class: "dataflow" }, h("div", { class: "graph-scroll" }, this.#graph(nodes, flow.edges)), selected ? this.#inspector(selected) : null)
         : h("p", { class: "empty" }, `The job is ${job.status}: no operator runs.`));
   }
@@ -78,7 +79,7 @@ export class Dataflow {
       const perSecond = this.#counter(from, "rows_out").rate();
       const size = !perSecond ? "idle" : perSecond >= 10000 ? "flow-3" : perSecond >= 100 ? "flow-2" : "flow-1";
       const isFar = !from.jobs.includes(this.job) || !byId.get(edge.to).jobs.includes(this.job);
-      return { from: edge.from, to: edge.to, class: `${size}${isFar ? " far" : ""}`, label: edge.exchange === "forward" ? null : edge.exchange, title: `${edge.exchange}, ${rate(perSecond)}` };
+      return { ...edge, class: `${size}${isFar ? " far" : ""}`, label: edge.exchange === "forward" ? null : edge.exchange, title: `${edge.exchange}, ${rate(perSecond)}` };
     });
     // The graph may not need the width that the inspector takes.
     const width = this.app.width() - 34 - (this.#selected !== null && this.app.width() > 900 ? 336 : 0);
@@ -102,14 +103,14 @@ export class Dataflow {
         h("span", { class: "meter", "aria-hidden": "true" },
           h("span", { class: "meter-busy", style: { width: `${(busy ?? 0) * 100}%` } }),
           h("span", { class: "meter-pressure", style: { width: `${Math.min(pressure ?? 0, 1 - (busy ?? 0)) * 100}%` } })),
-        h("span", { class: "node-share" }, pressure >= 0.1 || pressure > busy ? h("span", { class: "node-pressure" }, `waits ${percent(pressure)}`) : `busy ${percent(busy)}`)));
+        h("span", { class: "node-share" }, pressure >= 0.1 ? h("span", { class: "node-pressure" }, `waits ${percent(pressure)}`) : `busy ${percent(busy)}`)));
   }
 
   #inspector(node) {
     const fact = (name, value, title) => h("div", { key: name, title }, h("dt", null, name), h("dd", null, value));
     const trend = (name) => sparkline(this.#counter(node, name).rates(), { width: 280, height: 30, most: 90 });
-    return h("aside", { class: "inspector", "aria-label": `Operator ${node.id}` },
-      h("header", null, h("h3", null, `${node.kind} #${node.id}`), h("button", { class: "quiet", "aria-label": "Close", on: { click: () => this.select(null) } }, "×")),
+    return h("aside", { class: "inspector", "aria-label": `Operator: ${node.label}` },
+      h("header", null, h("h3", null, node.kind), h("button", { class: "quiet", "aria-label": "Close", on: { click: () => this.select(null) } }, "×")),
       h("p", { class: "inspector-label" }, node.label),
       node.object ? h("p", null, h("a", { href: hrefTo("tables", node.object) }, node.object)) : null,
       h("dl", { class: "facts" },
@@ -121,7 +122,7 @@ export class Dataflow {
         fact("Watermark", node.watermark_ms === null ? "–" : instant(node.watermark_ms)),
         fact("Late rows", count(node.late_rows)),
         fact("Tasks", count(node.parallelism)),
-        fact("Jobs", node.jobs.map((name, i) => [i ? ", " : "", h("a", { href: hrefTo("jobs", name) }, name)]))),
+        fact("Jobs", links("jobs", node.jobs))),
       trend("rows_in"),
       node.detail ? h("pre", { class: "code small", tabindex: "0" }, node.detail) : null);
   }

@@ -4,10 +4,29 @@ import { announce, h, render } from "./dom.js";
 
 const SHORTCUTS = [
   ["Go", [["g o", "Overview"], ["g j", "Jobs"], ["g t", "Tables"], ["g l", "Lineage"], ["g s", "SQL"]]],
-  ["Lists and graphs", [["/", "Filter the list, or go to the editor"], ["j / k", "Next and previous row"], ["Enter", "Open it"], ["← ↑ → ↓", "Walk through a graph"], ["r", "Read a table's rows again"], ["Esc", "Close, or leave the field"]]],
-  ["SQL", [["Ctrl Enter", "Run the text, or the selection"], ["Esc", "Cancel the running statement"], ["Alt ↑ / Alt ↓", "Older and newer statements"], ["Tab / Shift Tab", "Indent, outdent"], ["Esc Tab", "Leave the editor"]]],
+  ["Lists and graphs", [
+    ["/", "Filter the list, or go to the editor"],
+    ["j / k", "Next and previous row"],
+    ["Enter", "Open it"],
+    ["← ↑ → ↓", "Walk through a graph"],
+    ["r", "Read a table's rows again"],
+    ["Esc", "Close, or leave the field"],
+  ]],
+  ["SQL", [
+    ["Ctrl Enter", "Run the text, or the selection"],
+    ["Esc", "Cancel the running statement"],
+    ["Alt ↑ / Alt ↓", "Older and newer statements"],
+    ["Tab / Shift Tab", "Indent, outdent"],
+    ["Esc Tab", "Leave the editor"],
+  ]],
   ["Page", [["Shift T", "Light, dark, as the system"], ["?", "These shortcuts"]]],
 ];
+
+/** Keys of one shortcut; a slash between two stands for "or". */
+function drawKeys(keys) {
+  const list = keys.split(" ");
+  return list.map((key, i) => (key === "/" && i > 0 ? "/" : h("kbd", null, key)));
+}
 
 function open(className, label, draw) {
   const dialog = document.createElement("dialog");
@@ -43,7 +62,7 @@ export function showShortcuts() {
   open("dialog shortcuts", "Keyboard shortcuts", (close) => [
     h("header", null, h("h2", null, "Keyboard shortcuts"), h("button", { class: "quiet", autofocus: true, on: { click: () => close("") } }, "Close")),
     h("div", { class: "shortcut-groups" }, SHORTCUTS.map(([group, list]) => h("section", null, h("h3", null, group),
-      h("dl", null, list.map(([keys, what]) => h("div", null, h("dt", null, keys === "/" ? h("kbd", null, keys) : keys.split(" ").map((key) => (key === "/" ? "/" : h("kbd", null, key)))), h("dd", null, what))))))),
+      h("dl", null, list.map(([keys, what]) => h("div", null, h("dt", null, drawKeys(keys)), h("dd", null, what))))))),
   ]);
 }
 

@@ -17,6 +17,12 @@ export function short(value) {
   return Math.abs(value) > 0 && Math.abs(value) < 10 ? trimmed(value, 1) : `${Math.round(value)}`;
 }
 
+/** What stands beside the ticks of an axis: short, but no two alike. */
+export function tickLabels(ticks) {
+  const labels = ticks.map(short);
+  return new Set(labels).size === labels.length ? labels : ticks.map((tick) => tick.toLocaleString("en", { maximumFractionDigits: 9 }));
+}
+
 /** Rows per second. */
 export function rate(value) {
   return value === null || value === undefined ? NONE : `${short(value)}/s`;

@@ -6,7 +6,7 @@ import { Dataflow } from "./dataflow.js";
 import { confirmed, toast } from "./dialogs.js";
 import { h } from "./dom.js";
 import { bytes, clock, count, duration, instant, rate } from "./format.js";
-import { cut, empty, filterInput, hrefTo, kindBadge, loading, matches, notYet, panel, status, table, tile, tiles } from "./parts.js";
+import { cut, empty, filterInput, hrefTo, kindBadge, links, loading, matches, notYet, panel, status, table, tile, tiles } from "./parts.js";
 import { definition } from "./sqllayout.js";
 
 /** What can be done with a job: the question, and what is said afterwards. */
@@ -168,13 +168,12 @@ export class JobView {
   }
 
   #about(job) {
-    const links = (names) => (names.length ? names.map((name, i) => [i ? ", " : "", h("a", { href: hrefTo("tables", name) }, name)]) : "–");
-    const settings = Object.entries(job.settings ?? {});
+    const settings = Object.entries(job.settings ?? {}).map(([name, value]) => h("code", { key: name }, `${name} = ${typeof value === "string" ? value : JSON.stringify(value)} `));
     return h("dl", { key: "about", class: "facts inline" },
-      h("div", null, h("dt", null, "Reads"), h("dd", null, links(job.inputs))),
-      h("div", null, h("dt", null, "Writes"), h("dd", null, links(job.targets))),
+      h("div", null, h("dt", null, "Reads"), h("dd", null, links("tables", job.inputs))),
+      h("div", null, h("dt", null, "Writes"), h("dd", null, links("tables", job.targets))),
       h("div", null, h("dt", null, "Run by"), h("dd", null, job.runner ?? "nobody")),
-      settings.length ? h("div", null, h("dt", null, "Settings"), h("dd", null, settings.map(([name, value]) => h("code", { key: name }, `${name} = ${typeof value === "string" ? value : JSON.stringify(value)} `)))) : null);
+      settings.length ? h("div", null, h("dt", null, "Settings"), h("dd", null, settings)) : null);
   }
 
   #checkpoints(answer) {

@@ -5,6 +5,8 @@ import { h } from "./dom.js";
 import { graph } from "./graph.js";
 import { empty, filterInput, hrefTo, matches, notYet, status } from "./parts.js";
 
+/** Kinds that the warehouse keeps or computes; everything else is behind a connector. */
+const INSIDE = ["table", "view", "materialized view"];
 const NODE = { width: 188, height: 56 };
 
 export class LineageView {
@@ -43,8 +45,9 @@ export class LineageView {
 
   #node(node, place, isBroken) {
     const isDim = this.#filter && !matches(this.#filter, node.name, node.kind);
-    const classes = ["node", "object", node.status === "failed" ? "failed" : isBroken ? "behind" : "", isDim ? "far" : "", ["table", "view", "materialized view"].includes(node.kind) ? "" : "outside"];
-    return h("a", { key: `n${node.name}`, class: classes.filter(Boolean).join(" "), style: place, href: hrefTo("tables", node.name), title: isBroken && node.status !== "failed" ? `${node.name}: something before it failed` : node.name },
+    const classes = ["node", "object", node.status === "failed" ? "failed" : isBroken ? "behind" : "", isDim ? "far" : "", INSIDE.includes(node.kind) ? "" : "outside"];
+    const title = isBroken && node.status !== "failed" ? `${node.name}: something before it failed` : node.name;
+    return h("a", { key: `n${node.name}`, class: classes.filter(Boolean).join(" "), style: place, href: hrefTo("tables", node.name), title },
       h("span", { class: "node-name" }, node.name),
       h("span", { class: "node-head" }, h("span", { class: "node-kind" }, node.kind), node.status && node.status !== "running" ? status(node.status) : null));
   }

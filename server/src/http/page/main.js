@@ -85,7 +85,8 @@ class App {
     const failed = live.overview?.jobs.failed ?? 0;
     document.title = `${failed && live.connection === "live" ? `(${failed} failed) ` : ""}${view.title} · Frazil`;
     const isStale = live.connection === "lost" || live.connection === "starting";
-    render(this.root, this.#side(failed), h("main", { key: "main", id: "main", tabindex: "-1", class: isStale ? "stale" : undefined, "aria-busy": live.connection === "connecting" ? "true" : undefined },
+    const isBusy = live.connection === "connecting" ? "true" : undefined;
+    render(this.root, this.#side(failed), h("main", { key: "main", id: "main", tabindex: "-1", class: isStale ? "stale" : undefined, "aria-busy": isBusy },
       this.#banner(),
       h("div", { key: `${view.place}/${view.title}`, class: "view", inert: isStale && view.place !== "sql" }, view.draw())));
   }
@@ -103,8 +104,14 @@ class App {
       h("div", { class: "side-foot" },
         this.#connection(),
         h("div", { class: "side-tools" },
-          h("button", { class: "quiet", title: "Colours: light, dark, as the system (Shift T)", "aria-label": `Colours: ${themeNow()}`, on: { click: () => this.#turnTheme() } }, h("svg", { class: "theme-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("circle", { cx: 8, cy: 8, r: 5.5 }), h("path", { d: "M8 2.5a5.5 5.5 0 0 1 0 11z" })), { system: "Auto", light: "Light", dark: "Dark" }[themeNow()]),
+          this.#themeButton(),
           h("button", { class: "quiet", title: "Keyboard shortcuts (?)", "aria-label": "Keyboard shortcuts", on: { click: showShortcuts } }, "?"))));
+  }
+
+  #themeButton() {
+    const icon = h("svg", { class: "theme-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("circle", { cx: 8, cy: 8, r: 5.5 }), h("path", { d: "M8 2.5a5.5 5.5 0 0 1 0 11z" }));
+    const title = "Colours: light, dark, as the system (Shift T)";
+    return h("button", { class: "quiet", title, "aria-label": `Colours: ${themeNow()}`, on: { click: () => this.#turnTheme() } }, icon, { system: "Auto", light: "Light", dark: "Dark" }[themeNow()]);
   }
 
   #connection() {

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { bytes, count, duration, percent, plural, rate } from "./format.js";
 import { jobActions, jobTable } from "./jobs.js";
-import { empty, hrefTo, loading, panel, tile, tiles } from "./parts.js";
+import { empty, hrefTo, links, loading, panel, tile, tiles } from "./parts.js";
 
 /** More would push everything else off the screen. */
 const MOST_ALARMS = 5;
@@ -29,12 +29,16 @@ export class OverviewView {
     return [
       h("header", { class: "view-head" },
         h("h1", { tabindex: "-1" }, this.title),
-        h("p", { class: "view-note" }, h("span", { title: "Warehouse" }, overview.warehouse), h("span", null, `${plural(overview.tables, "table")}, ${plural(overview.views, "view")}`), h("span", null, `up ${duration(overview.now_ms - overview.started_ms)}`))),
+        h("p", { class: "view-note" },
+          h("span", { title: "Warehouse" }, overview.warehouse),
+          h("span", null, `${plural(overview.tables, "table")}, ${plural(overview.views, "view")}`),
+          h("span", null, `up ${duration(overview.now_ms - overview.started_ms)}`))),
       failed.slice(0, MOST_ALARMS).map((job) => this.#failedJob(job)),
       failed.length > MOST_ALARMS ? h("p", { class: "warn" }, `and ${failed.length - MOST_ALARMS} more failed jobs, listed below`) : null,
       this.#tiles(overview),
       panel("Jobs", { id: "jobs", note: this.#summary(overview), actions: h("a", { class: "button quiet", href: hrefTo("jobs") }, "All jobs") },
-        sorted.length ? jobTable(this.app, sorted) : empty("No jobs yet. ", h("a", { href: hrefTo("sql") }, "Create a materialized view"), " or submit a file with ", h("code", null, "frazil submit"), "."))];
+        sorted.length ? jobTable(this.app, sorted)
+          : empty("No jobs yet. ", h("a", { href: hrefTo("sql") }, "Create a materialized view"), " or submit a file with ", h("code", null, "frazil submit"), "."))];
   }
 
   #summary({ jobs }) {
@@ -47,7 +51,7 @@ export class OverviewView {
         h("h2", null, h("span", { class: "alarm-word" }, "Failed"), h("a", { href: hrefTo("jobs", job.name) }, job.name)),
         h("div", { class: "panel-actions" }, jobActions(this.app, job, ["restart"]), h("a", { class: "button", href: hrefTo("jobs", job.name) }, "Open"))),
       h("pre", { class: "alarm-text", tabindex: "0" }, job.error ?? "The server gives no reason."),
-      h("p", { class: "alarm-foot" }, `${job.kind}. `, job.targets.length ? ["What it keeps no longer follows its inputs: ", job.targets.map((name, i) => [i ? ", " : "", h("a", { href: hrefTo("tables", name) }, name)])] : null));
+      h("p", { class: "alarm-foot" }, `${job.kind}. `, job.targets.length ? ["What it keeps no longer follows its inputs: ", links("tables", job.targets)] : null));
   }
 
   #tiles(overview) {
@@ -57,8 +61,10 @@ export class OverviewView {
     return tiles(
       tile({ name: "Rows in", value: rate(rowsIn.rate()), note: `${count(overview.rows_in)} so far`, values: rowsIn.rates() }),
       tile({ name: "Rows out", value: rate(rowsOut.rate()), note: `${count(overview.rows_out)} so far`, values: rowsOut.rates() }),
-      tile({ name: "Lag", value: duration(overview.lag_ms), note: "oldest uncommitted row", values: memory.value("lag").values(), title: "How long the oldest row that was read has waited to be committed, in the job that is furthest behind" }),
-      tile({ name: "Checkpoint age", value: duration(overview.checkpoint_age_ms), note: `version ${count(overview.catalog_version)}`, values: memory.value("checkpoint age").values(), title: "Since the oldest of the jobs' last checkpoints" }),
+      tile({ name: "Lag", value: duration(overview.lag_ms), note: "oldest uncommitted row",
+        values: memory.value("lag").values(), title: "How long the oldest row that was read has waited to be committed, in the job that is furthest behind" }),
+      tile({ name: "Checkpoint age", value: duration(overview.checkpoint_age_ms), note: `version ${count(overview.catalog_version)}`,
+        values: memory.value("checkpoint age").values(), title: "Since the oldest of the jobs' last checkpoints" }),
       tile({ name: "Memory", value: bytes(overview.memory_bytes), note: "resident", values: memory.value("memory").values() }),
       tile({ name: "CPU", value: percent(cores), note: "of one core", values: cpu.rates(), title: `The server runs jobs with parallelism ${overview.parallelism}` }));
   }

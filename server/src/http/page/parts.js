@@ -8,6 +8,11 @@ export function hrefTo(...parts) {
   return `#/${parts.map(encodeURIComponent).join("/")}`;
 }
 
+/** Links to several tables or jobs, with commas between. */
+export function links(place, names) {
+  return names.length ? names.map((name, i) => [i ? ", " : "", h("a", { href: hrefTo(place, name) }, name)]) : "–";
+}
+
 /** The state of a job, as a word with a sign, so that it does not depend on colour. */
 export function status(state) {
   if (!state) return null;

@@ -3,7 +3,7 @@
 import { path, post } from "./api.js";
 import { h } from "./dom.js";
 import { bytes, clock, count, instant, plural } from "./format.js";
-import { cut, empty, failureBox, filterInput, hrefTo, kindBadge, loading, matches, notYet, panel, status, table } from "./parts.js";
+import { cut, empty, failureBox, filterInput, hrefTo, kindBadge, links, loading, matches, notYet, panel, status, table } from "./parts.js";
 import { resultTable } from "./result.js";
 import { definition } from "./sqllayout.js";
 import { quoted } from "./sqltext.js";
@@ -94,15 +94,14 @@ export class TableView {
   }
 
   #facts(one) {
-    const links = (names) => (names.length ? names.map((name, i) => [i ? ", " : "", h("a", { href: hrefTo("tables", name) }, name)]) : "–");
     const fact = (name, value, title) => h("div", { key: name, title }, h("dt", null, name), h("dd", null, value));
     return h("dl", { class: "facts inline" },
       fact("Rows", count(one.rows), "About how many are stored"),
       fact("Size", bytes(one.bytes)),
       fact("Key", one.key.join(", ") || "–"),
       fact("Changes", one.insert_only ? "insert-only" : "updates and deletes"),
-      fact("Made of", links(one.depends_on)),
-      fact("Read by", links(one.dependents)),
+      fact("Made of", links("tables", one.depends_on)),
+      fact("Read by", links("tables", one.dependents)),
       one.metadata_location ? fact("Iceberg metadata", h("code", { class: "path" }, one.metadata_location)) : null);
   }
 
