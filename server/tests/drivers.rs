@@ -124,13 +124,35 @@ async fn values(client: &Client) -> Outcome {
     let moment = SystemTime::UNIX_EPOCH + Duration::from_micros(1_709_168_523_000_456);
     let (longs, doubles) = (vec![Some(1_i64), None, Some(-(1 << 62))], vec![0.1_f64, -0.0]);
     let texts = vec![Some("a"), None, Some(""), Some("b \"c\", \\")];
-    let full: [&(dyn ToSql + Sync); 12] =
-        [&1_i64, &true, &-5_i32, &1.5_f32, &2.25_f64, &"it's é", &&b"\x00\xff"[..], &moment, &moment, &longs, &texts, &doubles];
+    let full: [&(dyn ToSql + Sync); 12] = [
+        &1_i64,
+        &true,
+        &-5_i32,
+        &1.5_f32,
+        &2.25_f64,
+        &"it's é",
+        &&b"\x00\xff"[..],
+        &moment,
+        &moment,
+        &longs,
+        &texts,
+        &doubles,
+    ];
     client.execute(&insert, &full).await?;
     let (none_bool, none_text) = (None::<bool>, None::<&str>);
     let nulls: [&(dyn ToSql + Sync); 12] = [
-        &2_i64, &none_bool, &None::<i32>, &None::<f32>, &None::<f64>, &none_text, &None::<Vec<u8>>, &None::<SystemTime>,
-        &None::<SystemTime>, &None::<Vec<i64>>, &None::<Vec<String>>, &None::<Vec<f64>>,
+        &2_i64,
+        &none_bool,
+        &None::<i32>,
+        &None::<f32>,
+        &None::<f64>,
+        &none_text,
+        &None::<Vec<u8>>,
+        &None::<SystemTime>,
+        &None::<SystemTime>,
+        &None::<Vec<i64>>,
+        &None::<Vec<String>>,
+        &None::<Vec<f64>>,
     ];
     client.execute(&insert, &nulls).await?;
     let row = client.query_one("SELECT * FROM kinds WHERE k = $1", &[&1_i64]).await?;
@@ -155,7 +177,10 @@ async fn errors(client: &Client) -> Outcome {
     let error = client.query("SELECT * FROM nowhere", &[]).await.unwrap_err();
     assert_eq!(code(&error), &SqlState::UNDEFINED_TABLE);
     let said = error.as_db_error().unwrap();
-    assert_eq!((said.position(), said.hint()), (Some(&ErrorPosition::Original(15)), Some("SHOW TABLES lists what there is")));
+    assert_eq!(
+        (said.position(), said.hint()),
+        (Some(&ErrorPosition::Original(15)), Some("SHOW TABLES lists what there is"))
+    );
     let error = client.query("SELECT 1 / $1::BIGINT", &[&0_i64]).await.unwrap_err();
     assert_eq!(code(&error), &SqlState::DIVISION_BY_ZERO);
     let error = client.batch_execute("SELEC 1").await.unwrap_err();
@@ -250,10 +275,9 @@ async fn cancels(client: &Client) -> Outcome {
         tokio::time::sleep(Duration::from_millis(500)).await;
         token.cancel_query(NoTls).await
     };
-    let (answer, cancelled) = tokio::time::timeout(Duration::from_secs(60), async {
-        tokio::join!(client.query(&query, &[]), cancel)
-    })
-    .await?;
+    let (answer, cancelled) =
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(client.query(&query, &[]), cancel) })
+            .await?;
     cancelled?;
     assert_eq!(code(&answer.unwrap_err()), &SqlState::QUERY_CANCELED);
     // Rows of an endless answer stop as well.

@@ -1,5 +1,11 @@
 //! Parameters of prepared statements: bytes of the wire become SQL that stands where `$1` stood.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self, Expr, visit_expressions};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::error::PgWireResult;
@@ -9,6 +15,7 @@ use postgres_types::Kind;
 use super::copy::elements;
 use super::error::plain;
 use super::numeric;
+use super::types::array_type;
 use crate::sqlstate::{INVALID_TEXT, NOT_SUPPORTED};
 
 /// Days from 1970-01-01 to 2000-01-01.
@@ -179,6 +186,64 @@ pub fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON | Type::UNKNOWN => {
             String::from_utf8(bytes.to_vec()).ok()?
         }
+        _ => match data_type.kind() {
+            Kind::Array(item) => array_text(item, bytes)?,
+            _ => return None,
+        },
+    })
+}
+
+/// An array in the binary format as text: `{"1",NULL,"x"}`.
+fn array_text(item: &Type, bytes: &[u8]) -> Option<String> {
+    let element = |element: Option<&[u8]>| match element {
+        None => Some("NULL".to_owned()),
+        Some(bytes) => Some(format!("\"{}\"", binary(item, bytes)?.replace('\\', "\\\\").replace('"', "\\\""))),
+    };
+    let elements = binary_elements(bytes)?.into_iter().map(element).collect::<Option<Vec<_>>>()?;
+    Some(format!("{{{}}}", elements.join(",")))
+}
+
+/// The types that a text casts its parameters to, by their numbers.
+pub fn casts(sql: &str) -> BTreeMap<usize, Type> {
+    let mut types = BTreeMap::new();
+    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap_or_default();
+    let _ = visit_expressions(&statements, |expr| {
+        if let Expr::Cast { expr, data_type, .. } = expr
+            && let Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) = expr.as_ref()
+            && let Some(number) = name.strip_prefix('$').and_then(|number| number.parse().ok())
+            && let Some(data_type) = named(data_type)
+        {
+            types.insert(number, data_type);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    types
+}
+
+/// The type that a name in SQL stands for.
+fn named(data_type: &ast::DataType) -> Option<Type> {
+    if let ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) = data_type {
+        return Some(array_type(&named(item)?));
+    }
+    let name = data_type.to_string().to_ascii_lowercase();
+    // Without precision and length.
+    let name = name.split('(').next().unwrap_or_default().trim().trim_start_matches("pg_catalog.");
+    Some(match name {
+        "oid" => Type::OID,
+        "boolean" | "bool" => Type::BOOL,
+        "smallint" | "int2" => Type::INT2,
+        "int" | "integer" | "int4" => Type::INT4,
+        "bigint" | "int8" => Type::INT8,
+        "real" | "float4" => Type::FLOAT4,
+        "double" | "double precision" | "float" | "float8" => Type::FLOAT8,
+        "numeric" | "decimal" | "dec" => Type::NUMERIC,
+        "text" | "varchar" | "character varying" | "string" => Type::TEXT,
+        "bytea" => Type::BYTEA,
+        "date" => Type::DATE,
+        "time" | "time without time zone" => Type::TIME,
+        "timestamp" | "timestamp without time zone" => Type::TIMESTAMP,
+        "timestamptz" | "timestamp with time zone" => Type::TIMESTAMPTZ,
+        "interval" => Type::INTERVAL,
         _ => return None,
     })
 }
@@ -198,6 +263,22 @@ mod tests {
         assert_eq!(text(Type::BOOL, "f"), "FALSE");
         assert_eq!(sql(1, &Type::INT8, FieldFormat::Text, None).unwrap(), "CAST(NULL AS BIGINT)");
         assert!(sql(1, &Type::INT8, FieldFormat::Text, Some(b"1; DROP TABLE t")).is_err());
+    }
+
+    #[test]
+    fn casts_say_the_types_of_parameters() {
+        let sql = "SELECT $1::BIGINT, CAST($2 AS NUMERIC(10, 2)), x FROM t WHERE y = $3::VARCHAR[] AND z = $4";
+        assert_eq!(casts(sql), BTreeMap::from([(1, Type::INT8), (2, Type::NUMERIC), (3, Type::TEXT_ARRAY)]));
+    }
+
+    #[test]
+    fn arrays_in_binary_become_text() {
+        let head = [1_i32, 1, 25, 3, 1, 1];
+        let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_be_bytes()).collect();
+        bytes.extend(b"\"");
+        bytes.extend((-1_i32).to_be_bytes());
+        bytes.extend([0, 0, 0, 1, b'\\']);
+        assert_eq!(binary(&Type::TEXT_ARRAY, &bytes).unwrap(), r#"{"\"",NULL,"\\"}"#);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Prepared statements and portals: texts that are parsed and described once, then run with values.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use engine::session::Engine;
-use engine::sql::statement::{ParsedStatement, Statement};
+use engine::sql::statement::{ParsedStatement, Show, Statement};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::error::{PgWireError, PgWireResult};
@@ -16,7 +17,7 @@ use super::error::{of_engine, plain};
 use super::parameters;
 use super::session::Session;
 use super::system::{self, System};
-use super::types::pg_type;
+use super::types::{pg_type, setting_columns};
 
 /// A statement that was parsed, with what is known of it.
 #[derive(Debug)]
@@ -60,11 +61,10 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
     let count = greatest_parameter(&sql).max(types.len());
     let known = |number: usize| types.get(number - 1).and_then(|oid| Type::from_oid(*oid));
     let known = |number: usize| known(number).filter(|known| *known != Type::UNKNOWN);
+    let casts = if count > 0 { parameters::casts(&sql) } else { BTreeMap::new() };
+    let known = |number: usize| known(number).or_else(|| casts.get(&number).cloned());
     if system::is_system(&sql) {
-        let casts = system::cast_parameters(&sql);
-        let follows = |number: usize| casts.get(&number).cloned();
-        let parameters =
-            (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT)).collect();
+        let parameters = (1..=count).map(|number| known(number).unwrap_or(Type::TEXT)).collect();
         let columns = Some(system.describe(&sql, count).await.map_err(failed)?);
         return Ok(Prepared { what: What::System(sql.clone()), sql, parameters, columns });
     }
@@ -76,7 +76,7 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
         return Ok(Prepared { sql, what: What::Nothing, parameters: vec![], columns: None });
     };
     let described = describe(session, &statement).await.map_err(failed)?;
-    // What the client says counts, then what follows from the place; else it is text.
+    // What the client says counts, then a cast, then what follows from the place; else it is text.
     let follows = |number: usize| described.parameters.get(&number).map(pg_type);
     let parameters = (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT));
     let parameters = parameters.collect();
@@ -88,6 +88,9 @@ async fn describe(session: &Session, statement: &ParsedStatement) -> engine::Res
         Statement::Cursor(control) => {
             let columns = session.columns_of(control).await;
             Ok(engine::session::Description { columns, ..Default::default() })
+        }
+        Statement::Show(Show::Setting(name)) if session.setting(name).is_some() => {
+            Ok(engine::session::Description { columns: Some(setting_columns(name)), ..Default::default() })
         }
         _ => session.engine().describe(statement).await,
     }

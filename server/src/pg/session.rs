@@ -371,7 +371,8 @@ impl Session {
         work(&mut self.read_only.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn setting(&self, name: &str) -> Option<String> {
+    /// The value of a setting of the protocol.
+    pub fn setting(&self, name: &str) -> Option<String> {
         let onoff = |on: bool| if on { "on" } else { "off" }.to_owned();
         match name {
             "session_authorization" => Some(self.user.clone()),

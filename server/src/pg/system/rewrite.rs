@@ -2,29 +2,23 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    self, Expr, Ident, ObjectName, Statement, visit_expressions_mut, visit_relations_mut,
-};
+use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Statement, visit_expressions_mut};
 
+use super::functions::{EXPANDED, NUMBER, SUBSCRIPTS};
 use super::parts;
 
-/// The schema of system tables that are corrected here.
-pub const CORRECTED: &str = "frazil_system";
-/// The one table in it.
-pub const PG_TYPE: &str = "pg_type";
+/// System tables without rows: nothing like that can be made here, and no column has a collation of its own.
+const EMPTY: [&str; 4] = ["pg_attrdef", "pg_sequence", "pg_inherits", "pg_collation"];
 
 /// Rewrites a query in place.
 pub fn rewrite(statement: &mut Statement) {
-    let _ = visit_relations_mut(statement, |name| {
-        if parts(name).last().map(String::as_str) == Some(PG_TYPE) {
-            *name = ObjectName::from(vec![Ident::new(CORRECTED), Ident::new(PG_TYPE)]);
-        }
-        ControlFlow::<()>::Continue(())
-    });
     let _ = visit_expressions_mut(statement, |expr| {
         if let Some(null) = without_such_types(expr) {
             *expr = null;
         }
+        scalar(expr);
+        sets(expr);
+        number_of_relation(expr);
         if let Expr::Cast { data_type, .. } = expr {
             number_types(data_type);
         }
@@ -67,6 +61,63 @@ fn without_such_types(expr: &Expr) -> Option<Expr> {
     };
     let null = Box::new(Expr::value(ast::Value::Null));
     Some(Expr::Cast { kind: ast::CastKind::Cast, expr: null, data_type, array: false, format: None })
+}
+
+/// A subquery in place of a value has at most one row. Of tables without rows it is NULL; else `min` tells DataFusion so, which
+/// cannot run it with columns from outside otherwise.
+fn scalar(expr: &mut Expr) {
+    let Expr::Subquery(query) = expr else { return };
+    let plain = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let ast::SetExpr::Select(select) = query.body.as_mut() else { return };
+    let [ast::SelectItem::UnnamedExpr(item) | ast::SelectItem::ExprWithAlias { expr: item, .. }] =
+        select.projection.as_mut_slice()
+    else {
+        return;
+    };
+    let tables = select.from.iter().map(|from| &from.relation);
+    let none = tables.into_iter().any(|table| match table {
+        ast::TableFactor::Table { name, .. } => parts(name).last().is_some_and(|name| EMPTY.contains(&name.as_str())),
+        _ => false,
+    });
+    if none {
+        *expr = Expr::value(ast::Value::Null);
+    } else if plain && matches!(item, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+        *item = call("min", item.clone());
+    }
+}
+
+/// Functions that give rows where a value stands are `unnest` of a function that gives an array.
+fn sets(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    let name = parts(&function.name).pop();
+    let Some(name) = [EXPANDED, SUBSCRIPTS].into_iter().find(|known| Some(*known) == name.as_deref()) else { return };
+    let ast::FunctionArguments::List(arguments) = &function.args else { return };
+    let Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array))) = arguments.args.first() else { return };
+    *expr = call("unnest", call(name, array.clone()));
+}
+
+/// `'t'::regclass` is the relation's number.
+fn number_of_relation(expr: &mut Expr) {
+    if let Expr::Cast { expr: inner, data_type, .. } = expr
+        && let ast::DataType::Regclass = data_type
+    {
+        *expr = call(NUMBER, inner.as_ref().clone());
+    }
+}
+
+fn call(name: &str, argument: Expr) -> Expr {
+    let argument = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument));
+    let arguments = ast::FunctionArgumentList { duplicate_treatment: None, args: vec![argument], clauses: Vec::new() };
+    Expr::Function(ast::Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(arguments),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 /// Numbers of things (OIDs) are plain numbers in the system tables.
