@@ -207,6 +207,12 @@ impl Session {
                 self.modes(|modes| modes.default = on);
                 return Ok(Outcome::Done("SET".into()));
             }
+            Statement::Reset(name) if name.as_deref().is_none_or(|name| name == DEFAULT_READ_ONLY) => {
+                self.modes(|modes| modes.default = false);
+                if name.is_some() {
+                    return Ok(Outcome::Done("RESET".into()));
+                }
+            }
             Statement::CopyFrom(copy) => {
                 let columns = match state {
                     State::Open(transaction) => transaction.copy_columns(copy),

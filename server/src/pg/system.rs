@@ -42,7 +42,8 @@ const SCHEMA: &str = "public";
 const SYSTEM: &str = "pg_catalog";
 
 /// Functions that ask about the server or the session.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 14] = [
+    "quote_literal",
     "to_regtype",
     "version",
     "current_database",
@@ -148,9 +149,9 @@ impl System {
         Ok(Self { engine, context, schema, relations, known: Mutex::default() })
     }
 
-    /// The columns of a system query's result. Its parameters, if any, are NULL meanwhile.
-    pub async fn describe(&self, sql: &str, parameters: usize) -> engine::Result<SchemaRef> {
-        let plan = self.plan(&bound(sql, &vec!["NULL".to_owned(); parameters])).await?;
+    /// The columns of a system query's result, with these values for its parameters meanwhile.
+    pub async fn describe(&self, sql: &str, nulls: &[String]) -> engine::Result<SchemaRef> {
+        let plan = self.plan(&bound(sql, nulls)).await?;
         Ok(numbers(plan.schema().as_arrow()))
     }
 

@@ -92,6 +92,7 @@ fn array_of(item: &DataType) -> Type {
 /// The type of arrays of a type.
 pub fn array_type(item: &Type) -> Type {
     match *item {
+        Type::OID => Type::OID_ARRAY,
         Type::BOOL => Type::BOOL_ARRAY,
         Type::INT2 => Type::INT2_ARRAY,
         Type::INT4 => Type::INT4_ARRAY,

@@ -44,6 +44,7 @@ pub fn register(context: &SessionContext, relations: &Arc<Catalog>) {
     let three = vec![text(), text(), DataType::Boolean];
     context.register_udf(create_udf("set_config", three, text(), stable, Arc::new(set)));
     context.register_udf(create_udf("current_setting", vec![text()], text(), stable, Arc::new(setting)));
+    context.register_udf(create_udf("quote_literal", vec![text()], text(), stable, Arc::new(quoted)));
     let visible = |arguments: &[ColumnarValue]| {
         let numbers = ColumnarValue::values_to_arrays(arguments)?;
         let all = arrow::array::BooleanArray::from(vec![true; numbers[0].len()]);
@@ -54,6 +55,9 @@ pub fn register(context: &SessionContext, relations: &Arc<Catalog>) {
     }
     context.register_udf(Function::named(EXPANDED, expanded_type, expanded));
     context.register_udf(Function::named(SUBSCRIPTS, |_| Ok(list(DataType::Int32)), subscripts));
+    // Nothing but keys has an index, and no key is of expressions.
+    let nothing = |values: &ArrayRef| empty(values, DataType::Utf8View);
+    context.register_udf(Function::named("pg_get_indexdef", |_| Ok(DataType::Utf8View), nothing));
     let relations = relations.clone();
     let number = move |values: &ArrayRef| relation_numbers(&relations, values);
     context.register_udf(Function::named(NUMBER, |_| Ok(DataType::Int32), number));
@@ -67,6 +71,13 @@ fn setting(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
         Some(value)
     };
     Ok(ColumnarValue::Array(Arc::new(names.as_string_view().iter().map(value).collect::<StringViewArray>())))
+}
+
+fn quoted(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
+    let texts = ColumnarValue::values_to_arrays(arguments)?;
+    let texts = cast(&texts[0], &DataType::Utf8View)?;
+    let quoted = |text: Option<&str>| Some(format!("'{}'", text?.replace('\'', "''")));
+    Ok(ColumnarValue::Array(Arc::new(texts.as_string_view().iter().map(quoted).collect::<StringViewArray>())))
 }
 
 fn type_number(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {

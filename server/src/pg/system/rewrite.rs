@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Statement, visit_expressions_mut};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 
 use super::functions::{EXPANDED, NUMBER, SUBSCRIPTS};
 use super::parts;
@@ -18,6 +20,8 @@ pub fn rewrite(statement: &mut Statement) {
         }
         scalar(expr);
         sets(expr);
+        escapes(expr);
+        field(expr);
         number_of_relation(expr);
         if let Expr::Cast { data_type, .. } = expr {
             number_types(data_type);
@@ -96,6 +100,14 @@ fn sets(expr: &mut Expr) {
     *expr = call("unnest", call(name, array.clone()));
 }
 
+/// `(pair).x`: DataFusion reads it of columns only.
+fn field(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let [ast::AccessExpr::Dot(Expr::Identifier(name))] = access_chain.as_slice() else { return };
+    let name = Expr::value(ast::Value::SingleQuotedString(name.value.clone()));
+    *expr = call_with("get_field", vec![root.as_ref().clone(), name]);
+}
+
 /// `'t'::regclass` is the relation's number.
 fn number_of_relation(expr: &mut Expr) {
     if let Expr::Cast { expr: inner, data_type, .. } = expr
@@ -105,9 +117,28 @@ fn number_of_relation(expr: &mut Expr) {
     }
 }
 
+/// `LIKE ... ESCAPE '/'`: DataFusion knows no other character than the backslash for that.
+fn escapes(expr: &mut Expr) {
+    let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else { return };
+    let Some(ast::Value::SingleQuotedString(escape)) = escape_char.take() else {
+        return;
+    };
+    let text = |text: &str| Expr::value(ast::Value::SingleQuotedString(text.to_owned()));
+    if escape != "\\" {
+        let literal = call_with("replace", vec![pattern.as_ref().clone(), text("\\"), text("\\\\")]);
+        **pattern = call_with("replace", vec![literal, text(&escape), text("\\")]);
+    }
+}
+
 fn call(name: &str, argument: Expr) -> Expr {
-    let argument = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument));
-    let arguments = ast::FunctionArgumentList { duplicate_treatment: None, args: vec![argument], clauses: Vec::new() };
+    call_with(name, vec![argument])
+}
+
+fn call_with(name: &str, arguments: Vec<Expr>) -> Expr {
+    let arguments =
+        arguments.into_iter().map(|argument| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument)));
+    let arguments =
+        ast::FunctionArgumentList { duplicate_treatment: None, args: arguments.collect(), clauses: Vec::new() };
     Expr::Function(ast::Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
@@ -125,6 +156,14 @@ fn number_types(data_type: &mut ast::DataType) {
     match data_type {
         ast::DataType::Custom(name, _) if matches!(parts(name).last().map(String::as_str), Some("oid")) => {
             *data_type = ast::DataType::Int(None);
+        }
+        // With its schema or in quotes a type is not known to the parser.
+        ast::DataType::Custom(name, _) => {
+            let name = parts(name).pop().unwrap_or_default();
+            let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(&name).and_then(|mut p| p.parse_data_type());
+            if let Ok(known) = parsed {
+                *data_type = known;
+            }
         }
         ast::DataType::Array(
             ast::ArrayElemTypeDef::SquareBracket(item, _) | ast::ArrayElemTypeDef::AngleBracket(item),
