@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringViewArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, create_udf,
@@ -55,11 +55,11 @@ pub fn register(context: &SessionContext, relations: &Arc<Catalog>) {
     }
     context.register_udf(Function::named(EXPANDED, expanded_type, expanded));
     context.register_udf(Function::named(SUBSCRIPTS, |_| Ok(list(DataType::Int32)), subscripts));
-    // Nothing but keys has an index, and no key is of expressions.
-    let nothing = |values: &ArrayRef| empty(values, DataType::Utf8View);
-    context.register_udf(Function::named("pg_get_indexdef", |_| Ok(DataType::Utf8View), nothing));
+    let indexes = relations.clone();
+    let definition = move |arguments: &[ArrayRef]| definitions(&indexes, arguments);
+    context.register_udf(Function::named("pg_get_indexdef", |_| Ok(DataType::Utf8View), definition));
     let relations = relations.clone();
-    let number = move |values: &ArrayRef| relation_numbers(&relations, values);
+    let number = move |arguments: &[ArrayRef]| relation_numbers(&relations, &arguments[0]);
     context.register_udf(Function::named(NUMBER, |_| Ok(DataType::Int32), number));
 }
 
@@ -103,6 +103,27 @@ fn relation_numbers(relations: &Catalog, values: &ArrayRef) -> Result<ArrayRef> 
     Ok(Arc::new(names.as_string_view().iter().map(number).collect::<Int32Array>()))
 }
 
+/// How indexes are defined, or with a second argument that is not 0, which column stands at that place.
+fn definitions(relations: &Catalog, arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let numbers = cast(&arguments[0], &DataType::Int32)?;
+    let places = arguments.get(1).map(|places| cast(places, &DataType::Int32)).transpose()?;
+    let definition = |(row, number): (usize, Option<i32>)| {
+        let place = places.as_ref().map_or(0, |places| places.as_primitive::<Int32Type>().value(row));
+        let index = relations.index(number?)?;
+        match usize::try_from(place).ok()? {
+            0 => Some(format!(
+                "CREATE UNIQUE INDEX {} ON public.{} USING btree ({})",
+                index.name,
+                index.table,
+                index.columns.join(", ")
+            )),
+            place => index.columns.get(place - 1).cloned(),
+        }
+    };
+    let definitions = numbers.as_primitive::<Int32Type>().iter().enumerate().map(definition);
+    Ok(Arc::new(definitions.collect::<StringViewArray>()))
+}
+
 fn list(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(item, true)))
 }
@@ -120,7 +141,8 @@ fn expanded_type(argument: &DataType) -> Result<DataType> {
     Ok(list(DataType::Struct(pair(item))))
 }
 
-fn expanded(values: &ArrayRef) -> Result<ArrayRef> {
+fn expanded(arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let values = &arguments[0];
     let Some((offsets, items, nulls)) = parts(values) else { return empty(values, expanded_type(values.data_type())?) };
     let fields = pair(items.data_type());
     let places: ArrayRef = Arc::new(places(&offsets));
@@ -129,7 +151,8 @@ fn expanded(values: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(pairs), nulls)?))
 }
 
-fn subscripts(values: &ArrayRef) -> Result<ArrayRef> {
+fn subscripts(arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    let values = &arguments[0];
     let Some((offsets, _, nulls)) = parts(values) else { return empty(values, list(DataType::Int32)) };
     let field = Arc::new(Field::new_list_field(DataType::Int32, true));
     let places = Arc::new(places(&offsets));
@@ -154,9 +177,9 @@ fn places(offsets: &OffsetBuffer<i32>) -> Int32Array {
     offsets.windows(2).flat_map(|ends| 1..=ends[1] - ends[0]).collect()
 }
 
-type Compute = dyn Fn(&ArrayRef) -> Result<ArrayRef> + Send + Sync;
+type Compute = dyn Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync;
 
-/// A function of its first argument, whatever type that has; more arguments say nothing here.
+/// A function whose first argument decides about its type; there is at least that one.
 struct Function {
     name: &'static str,
     signature: Signature,
@@ -168,7 +191,7 @@ impl Function {
     fn named(
         name: &'static str,
         returns: fn(&DataType) -> Result<DataType>,
-        compute: impl Fn(&ArrayRef) -> Result<ArrayRef> + Send + Sync + 'static,
+        compute: impl Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
     ) -> ScalarUDF {
         let signature = Signature::variadic_any(Volatility::Stable);
         ScalarUDF::from(Self { name, signature, returns, compute: Arc::new(compute) })
@@ -214,7 +237,8 @@ impl ScalarUDFImpl for Function {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let values = arguments.args[0].to_array(arguments.number_rows)?;
+        let to_array = |argument: &ColumnarValue| argument.to_array(arguments.number_rows);
+        let values = arguments.args.iter().map(to_array).collect::<Result<Vec<_>>>()?;
         Ok(ColumnarValue::Array((self.compute)(&values)?))
     }
 }

@@ -48,6 +48,18 @@ pub struct Catalog {
 struct Made {
     tables: HashMap<&'static str, Arc<dyn TableProvider>>,
     numbers: HashMap<String, i32>,
+    indexes: HashMap<i32, Index>,
+}
+
+/// The index of a key, as its definition says it.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// Its name.
+    pub name: String,
+    /// The table.
+    pub table: String,
+    /// Names of its columns.
+    pub columns: Vec<String>,
 }
 
 impl Catalog {
@@ -66,6 +78,7 @@ impl Catalog {
         }
         let mut made = self.made();
         let rows = rows(&mut made.numbers, relations);
+        made.indexes = indexes(&made.numbers, relations);
         for (name, rows) in TABLES.into_iter().zip(rows) {
             let columns = columns.remove(name).unwrap_or_else(|| Arc::new(Schema::empty()));
             made.tables.insert(name, table(columns, &rows)?);
@@ -76,6 +89,11 @@ impl Catalog {
     /// The number of a relation.
     pub fn number(&self, name: &str) -> Option<i32> {
         self.made().numbers.get(name).copied()
+    }
+
+    /// The index of a number.
+    pub fn index(&self, number: i32) -> Option<Index> {
+        self.made().indexes.get(&number).cloned()
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
@@ -150,8 +168,8 @@ fn rows(numbers: &mut HashMap<String, i32>, relations: &BTreeMap<String, Relatio
         classes.push(class(oid, relation));
         attributes.extend(attributes_of(oid, relation));
         if !relation.key.is_empty() {
-            let name = format!("{}_pkey", relation.name);
-            let (index, constraint) = (number(format!("{name} index")), number(format!("{name} constraint")));
+            let name = key_name(relation);
+            let (index, constraint) = (number(index_entry(&name)), number(format!("{name} constraint")));
             classes.push(index_class(index, name.clone(), relation));
             constraints.push(constraint_row(constraint, name, oid, index, relation));
             indexes.push(index_row(index, oid, relation));
@@ -160,6 +178,25 @@ fn rows(numbers: &mut HashMap<String, i32>, relations: &BTreeMap<String, Relatio
     let namespaces = [(CATALOG, "pg_catalog"), (PUBLIC, "public"), (INFORMATION, "information_schema")];
     let namespaces = namespaces.map(|(oid, name)| vec![("oid", int(oid)), ("nspname", text(name))]);
     [namespaces.into(), classes, attributes, constraints, indexes]
+}
+
+/// The name of a key, as PostgreSQL gives it.
+fn key_name(relation: &Relation) -> String {
+    format!("{}_pkey", relation.name)
+}
+
+/// What an index is numbered under.
+fn index_entry(name: &str) -> String {
+    format!("{name} index")
+}
+
+fn indexes(numbers: &HashMap<String, i32>, relations: &BTreeMap<String, Relation>) -> HashMap<i32, Index> {
+    let index = |relation: &Relation| {
+        let name = key_name(relation);
+        let number = *numbers.get(&index_entry(&name))?;
+        Some((number, Index { name, table: relation.name.clone(), columns: relation.key.clone() }))
+    };
+    relations.values().filter(|relation| !relation.key.is_empty()).filter_map(index).collect()
 }
 
 fn class(oid: i32, relation: &Relation) -> Row {
