@@ -178,9 +178,9 @@ def test_clients_find_out_what_there_is(server, connection):
     assert connection.execute("SELECT pg_catalog.version()").fetchone()[0].startswith("PostgreSQL 16")
     command = ["psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(server.port), "-U", "tester", "frazil"]
     described = subprocess.run(command + ["-c", "\\d listed"], capture_output=True, text=True, timeout=PATIENCE)
-    assert described.stdout.splitlines() == ["k|bigint||not null|", "price|numeric|||"], described.stderr
-    listed = subprocess.run(command + ["-c", "\\dv"], capture_output=True, text=True, timeout=PATIENCE)
-    assert "public|listed_sums|view|" in listed.stdout, listed.stderr
+    assert described.stdout.splitlines() == ["k|bigint||not null|", "price|numeric(10,2)|||"], described.stderr
+    listed = subprocess.run(command + ["-c", "\\dm"], capture_output=True, text=True, timeout=PATIENCE)
+    assert "public|listed_sums|materialized view|" in listed.stdout, listed.stderr
     connection.execute("DROP TABLE listed CASCADE")
     assert connection.execute(tables, ("listed%",)).fetchall() == []
 

@@ -379,6 +379,7 @@ impl Inner {
                 settings.reset(None);
                 done("DISCARD ALL")
             }
+            Statement::Unlisten => done("UNLISTEN"),
             Statement::Flush => {
                 self.resume_orphans().await?;
                 self.flush().await?;

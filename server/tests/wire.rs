@@ -222,8 +222,7 @@ fn every_file_gives_the_same_answers_over_the_wire() {
     let files = std::fs::read_dir(slt()).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "slt"));
     let files = files.filter(|file| file.to_string_lossy().contains(&wanted));
-    let files: Vec<_> =
-        files.filter(|file| !std::fs::read_to_string(file).unwrap().contains(ADVANCE)).collect();
+    let files: Vec<_> = files.filter(|file| !std::fs::read_to_string(file).unwrap().contains(ADVANCE)).collect();
     assert!(!files.is_empty(), "no file matches {wanted:?}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let failures: Vec<_> = files.iter().filter_map(|file| runtime.block_on(play(file)).err()).collect();

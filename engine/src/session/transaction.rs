@@ -137,6 +137,7 @@ impl Transaction {
             }
             Statement::Set { .. }
             | Statement::Reset(_)
+            | Statement::Unlisten
             | Statement::Subscribe(_)
             | Statement::Show(_)
             | Statement::Describe(_)

@@ -37,7 +37,7 @@ use crate::sql::statement::{
 };
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 32] = [
+const STATEMENTS: [&str; 33] = [
     "select",
     "values",
     "with",
@@ -69,6 +69,7 @@ const STATEMENTS: [&str; 32] = [
     "close",
     "subscribe",
     "discard",
+    "unlisten",
     "deallocate",
 ];
 
@@ -142,6 +143,7 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "declare" | "fetch" | "move" | "close" => portal::cursor_statement(cursor),
         "subscribe" => portal::subscribe_statement(cursor),
         "discard" => discard(cursor),
+        "unlisten" => unlisten(cursor),
         "deallocate" => deallocate(cursor),
         "set" => setting::set(cursor),
         "reset" => setting::reset(cursor),
@@ -341,6 +343,16 @@ fn discard(cursor: &mut Cursor) -> Result<Parsed> {
         return Err(cursor.unexpected("ALL", EXAMPLE));
     }
     Ok((Statement::Discard, "DISCARD ALL".to_owned()))
+}
+
+/// `UNLISTEN * | channel`: what a pool of connections says, too.
+fn unlisten(cursor: &mut Cursor) -> Result<Parsed> {
+    const EXAMPLE: &str = "UNLISTEN *";
+    cursor.expect("unlisten", EXAMPLE)?;
+    if !cursor.accept_token(&Token::Mul) {
+        cursor.name("the channel's name")?;
+    }
+    Ok((Statement::Unlisten, "UNLISTEN *".to_owned()))
 }
 
 /// `DEALLOCATE [PREPARE] name | ALL`: prepared statements of a connection are forgotten.

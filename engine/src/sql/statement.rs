@@ -84,6 +84,8 @@ pub enum Statement {
     Deallocate(Option<String>),
     /// `DISCARD ALL`: settings and cursors of the connection are forgotten.
     Discard,
+    /// `UNLISTEN`: there are no notifications, so nothing has to be done.
+    Unlisten,
     /// `FLUSH`.
     Flush,
     /// `PAUSE | RESUME | RESTART | STOP JOB name`.

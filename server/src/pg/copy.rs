@@ -87,14 +87,24 @@ impl CopyIn {
 
     /// All rows are there. Returns how many were inserted.
     pub async fn finish(mut self) -> PgWireResult<u64> {
-        for batch in self.decoder.finish()? {
-            self.forward(batch).await?;
+        if let Err(error) = self.rest().await {
+            // Rows that were forwarded before would be inserted otherwise.
+            self.abort().await;
+            return Err(error);
         }
         drop(self.sender);
         match self.inserted.await {
             Ok(inserted) => inserted.map_err(|error| of_engine(&error, &self.sql)),
             Err(_) => Err(plain("XX000", "COPY was broken off")),
         }
+    }
+
+    /// Forwards what the decoder still holds.
+    async fn rest(&mut self) -> PgWireResult<()> {
+        for batch in self.decoder.finish()? {
+            self.forward(batch).await?;
+        }
+        Ok(())
     }
 
     /// Nothing is inserted.

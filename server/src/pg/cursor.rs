@@ -4,11 +4,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::stream::Fuse;
 use futures::{FutureExt, StreamExt, stream};
 
 /// The rest of a result.
 pub struct Cursor {
-    rows: SendableRecordBatchStream,
+    /// A client may fetch beyond the end again and again.
+    rows: Fuse<SendableRecordBatchStream>,
     /// Rows of a batch of which the first were taken.
     left: Option<RecordBatch>,
     /// The result has no end: a fetch takes what there is.
@@ -20,12 +22,12 @@ pub struct Cursor {
 impl Cursor {
     /// A cursor before the first row.
     pub fn new(rows: SendableRecordBatchStream, endless: bool, kept: bool) -> Self {
-        Self { rows, left: None, endless, kept }
+        Self { rows: rows.fuse(), left: None, endless, kept }
     }
 
     /// The columns of its rows.
     pub fn columns(&self) -> SchemaRef {
-        self.rows.schema()
+        self.rows.get_ref().schema()
     }
 
     /// Whether it outlives its transaction.

@@ -1,5 +1,11 @@
 //! Parameters of prepared statements: bytes of the wire become SQL that stands where `$1` stood.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self, Expr, Visit, Visitor, visit_expressions_mut};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::error::PgWireResult;
@@ -9,6 +15,7 @@ use postgres_types::Kind;
 use super::copy::elements;
 use super::error::plain;
 use super::numeric;
+use super::types::array_type;
 use crate::sqlstate::{INVALID_TEXT, NOT_SUPPORTED};
 
 /// Days from 1970-01-01 to 2000-01-01.
@@ -17,9 +24,7 @@ const EPOCH_DAYS: i64 = super::values::EPOCH_DAYS as i64;
 /// A value as SQL. `None` bytes are NULL.
 pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&[u8]>) -> PgWireResult<String> {
     let name = sql_type(data_type);
-    let Some(bytes) = bytes else {
-        return Ok(name.map_or_else(|| "NULL".to_owned(), |name| format!("CAST(NULL AS {name})")));
-    };
+    let Some(bytes) = bytes else { return Ok(null(Some(data_type))) };
     if let Kind::Array(item) = data_type.kind() {
         return array(number, item, format, bytes);
     }
@@ -53,6 +58,12 @@ pub fn sql(number: usize, data_type: &Type, format: FieldFormat, bytes: Option<&
             Some(name) => format!("CAST({} AS {name})", quoted(&text)),
         },
     })
+}
+
+/// NULL of a type, as far as it is known.
+pub fn null(data_type: Option<&Type>) -> String {
+    let name = data_type.and_then(sql_type);
+    name.map_or_else(|| "NULL".to_owned(), |name| format!("CAST(NULL AS {name})"))
 }
 
 /// An array as SQL.
@@ -179,6 +190,119 @@ pub fn binary(data_type: &Type, bytes: &[u8]) -> Option<String> {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::JSON | Type::UNKNOWN => {
             String::from_utf8(bytes.to_vec()).ok()?
         }
+        _ => match data_type.kind() {
+            Kind::Array(item) => array_text(item, bytes)?,
+            _ => return None,
+        },
+    })
+}
+
+/// An array in the binary format as text: `{"1",NULL,"x"}`.
+fn array_text(item: &Type, bytes: &[u8]) -> Option<String> {
+    let element = |element: Option<&[u8]>| match element {
+        None => Some("NULL".to_owned()),
+        Some(bytes) => Some(format!("\"{}\"", binary(item, bytes)?.replace('\\', "\\\\").replace('"', "\\\""))),
+    };
+    let elements = binary_elements(bytes)?.into_iter().map(element).collect::<Option<Vec<_>>>()?;
+    Some(format!("{{{}}}", elements.join(",")))
+}
+
+/// The types that parameters have by how a text uses them, whatever it is about: by casts and as numbers of rows.
+pub fn stated(sql: &str) -> BTreeMap<usize, Type> {
+    let mut stated = Stated::default();
+    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap_or_default();
+    let _ = statements.visit(&mut stated);
+    stated.0
+}
+
+#[derive(Default)]
+struct Stated(BTreeMap<usize, Type>);
+
+impl Stated {
+    fn state(&mut self, expr: &Expr, data_type: Type) {
+        if let Some(number) = placeholder(expr) {
+            self.0.insert(number, data_type);
+        }
+    }
+}
+
+impl Visitor for Stated {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Cast { expr, data_type, .. } = expr
+            && let Some(data_type) = named(data_type)
+        {
+            self.state(expr, data_type);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+        if let Some(ast::LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
+            limit
+                .iter()
+                .chain(offset.as_ref().map(|offset| &offset.value))
+                .for_each(|rows| self.state(rows, Type::INT8));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A text in which `x = ANY($1)` is `x = $1`, and the numbers of such parameters: they are arrays of what `x` is. `None` if there
+/// are none.
+pub fn elements_of_any(sql: &str) -> Option<(String, BTreeSet<usize>)> {
+    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
+    let mut numbers = BTreeSet::new();
+    let _ = visit_expressions_mut(&mut statements, |expr| {
+        if let Expr::AnyOp { left, compare_op, right, .. } = expr
+            && let Some(number) = placeholder(right)
+        {
+            numbers.insert(number);
+            *expr = Expr::BinaryOp { left: left.clone(), op: compare_op.clone(), right: right.clone() };
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let [statement] = statements.as_slice() else { return None };
+    (!numbers.is_empty()).then(|| (statement.to_string(), numbers))
+}
+
+/// The number of a parameter.
+fn placeholder(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) => {
+            name.strip_prefix('$')?.parse().ok()
+        }
+        Expr::Nested(inner) => placeholder(inner),
+        _ => None,
+    }
+}
+
+/// The type that a name in SQL stands for.
+fn named(data_type: &ast::DataType) -> Option<Type> {
+    if let ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) = data_type {
+        return Some(array_type(&named(item)?));
+    }
+    let name = data_type.to_string().to_ascii_lowercase();
+    // Without precision and length.
+    let name = name.split('(').next().unwrap_or_default().replace('"', "");
+    let name = name.trim().trim_start_matches("pg_catalog.");
+    Some(match name {
+        "oid" => Type::OID,
+        "boolean" | "bool" => Type::BOOL,
+        "smallint" | "int2" => Type::INT2,
+        "int" | "integer" | "int4" => Type::INT4,
+        "bigint" | "int8" => Type::INT8,
+        "real" | "float4" => Type::FLOAT4,
+        "double" | "double precision" | "float" | "float8" => Type::FLOAT8,
+        "numeric" | "decimal" | "dec" => Type::NUMERIC,
+        "text" | "varchar" | "character varying" | "string" => Type::TEXT,
+        "bytea" => Type::BYTEA,
+        "date" => Type::DATE,
+        "time" | "time without time zone" => Type::TIME,
+        "timestamp" | "timestamp without time zone" => Type::TIMESTAMP,
+        "timestamptz" | "timestamp with time zone" => Type::TIMESTAMPTZ,
+        "interval" => Type::INTERVAL,
         _ => return None,
     })
 }
@@ -198,6 +322,31 @@ mod tests {
         assert_eq!(text(Type::BOOL, "f"), "FALSE");
         assert_eq!(sql(1, &Type::INT8, FieldFormat::Text, None).unwrap(), "CAST(NULL AS BIGINT)");
         assert!(sql(1, &Type::INT8, FieldFormat::Text, Some(b"1; DROP TABLE t")).is_err());
+    }
+
+    #[test]
+    fn uses_say_the_types_of_parameters() {
+        let sql = "SELECT $1::BIGINT, CAST($2 AS NUMERIC(10, 2)), x FROM t WHERE y = $3::VARCHAR[] AND z = $4 LIMIT $5 OFFSET $6";
+        let rows = [(5, Type::INT8), (6, Type::INT8)];
+        let casts = [(1, Type::INT8), (2, Type::NUMERIC), (3, Type::TEXT_ARRAY)];
+        assert_eq!(stated(sql), casts.into_iter().chain(rows).collect());
+    }
+
+    #[test]
+    fn what_is_compared_with_any_is_found() {
+        let (text, numbers) = elements_of_any("SELECT 1 FROM t WHERE k = ANY($2) AND s = $1").unwrap();
+        assert_eq!((text.as_str(), numbers), ("SELECT 1 FROM t WHERE k = $2 AND s = $1", BTreeSet::from([2])));
+        assert_eq!(elements_of_any("SELECT $1"), None);
+    }
+
+    #[test]
+    fn arrays_in_binary_become_text() {
+        let head = [1_i32, 1, 25, 3, 1, 1];
+        let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_be_bytes()).collect();
+        bytes.extend(b"\"");
+        bytes.extend((-1_i32).to_be_bytes());
+        bytes.extend([0, 0, 0, 1, b'\\']);
+        assert_eq!(binary(&Type::TEXT_ARRAY, &bytes).unwrap(), r#"{"\"",NULL,"\\"}"#);
     }
 
     #[test]

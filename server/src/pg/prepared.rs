@@ -1,5 +1,6 @@
 //! Prepared statements and portals: texts that are parsed and described once, then run with values.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use engine::session::Engine;
-use engine::sql::statement::{ParsedStatement, Statement};
+use engine::sql::statement::{ParsedStatement, Show, Statement};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
 use pgwire::error::{PgWireError, PgWireResult};
@@ -16,7 +17,7 @@ use super::error::{of_engine, plain};
 use super::parameters;
 use super::session::Session;
 use super::system::{self, System};
-use super::types::pg_type;
+use super::types::{array_type, pg_type, setting_columns};
 
 /// A statement that was parsed, with what is known of it.
 #[derive(Debug)]
@@ -60,12 +61,12 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
     let count = greatest_parameter(&sql).max(types.len());
     let known = |number: usize| types.get(number - 1).and_then(|oid| Type::from_oid(*oid));
     let known = |number: usize| known(number).filter(|known| *known != Type::UNKNOWN);
+    let stated = if count > 0 { parameters::stated(&sql) } else { BTreeMap::new() };
+    let known = |number: usize| known(number).or_else(|| stated.get(&number).cloned());
     if system::is_system(&sql) {
-        let casts = system::cast_parameters(&sql);
-        let follows = |number: usize| casts.get(&number).cloned();
-        let parameters =
-            (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT)).collect();
-        let columns = Some(system.describe(&sql, count).await.map_err(failed)?);
+        let parameters = (1..=count).map(|number| known(number).unwrap_or(Type::TEXT)).collect();
+        let nulls = (1..=count).map(|number| parameters::null(known(number).as_ref())).collect::<Vec<_>>();
+        let columns = Some(system.describe(&sql, &nulls).await.map_err(failed)?);
         return Ok(Prepared { what: What::System(sql.clone()), sql, parameters, columns });
     }
     let mut statements = engine.parse(&sql).map_err(failed)?;
@@ -76,8 +77,10 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
         return Ok(Prepared { sql, what: What::Nothing, parameters: vec![], columns: None });
     };
     let described = describe(session, &statement).await.map_err(failed)?;
-    // What the client says counts, then what follows from the place; else it is text.
+    let arrays = if count > stated.len() { arrays(session, &sql).await } else { BTreeMap::new() };
+    // What the client says counts, then how it is used, then what follows from the place; else it is text.
     let follows = |number: usize| described.parameters.get(&number).map(pg_type);
+    let follows = |number: usize| arrays.get(&number).cloned().or_else(|| follows(number));
     let parameters = (1..=count).map(|number| known(number).or_else(|| follows(number)).unwrap_or(Type::TEXT));
     let parameters = parameters.collect();
     Ok(Prepared { sql, what: What::Statement(Arc::new(statement)), parameters, columns: described.columns })
@@ -89,8 +92,22 @@ async fn describe(session: &Session, statement: &ParsedStatement) -> engine::Res
             let columns = session.columns_of(control).await;
             Ok(engine::session::Description { columns, ..Default::default() })
         }
+        Statement::Show(Show::Setting(name)) if session.setting(name).is_some() => {
+            Ok(engine::session::Description { columns: Some(setting_columns(name)), ..Default::default() })
+        }
         _ => session.engine().describe(statement).await,
     }
+}
+
+/// The types of the parameters `$1` in `x = ANY($1)`, as far as they can be found: DataFusion finds those of `x = $1`.
+async fn arrays(session: &Session, sql: &str) -> BTreeMap<usize, Type> {
+    let Some((text, numbers)) = parameters::elements_of_any(sql) else { return BTreeMap::new() };
+    let Some(statement) = session.engine().parse(&text).ok().and_then(|mut statements| statements.pop()) else {
+        return BTreeMap::new();
+    };
+    let Ok(described) = describe(session, &statement).await else { return BTreeMap::new() };
+    let elements = described.parameters.into_iter().filter(|(number, _)| numbers.contains(number));
+    elements.map(|(number, element)| (number, array_type(&pg_type(&element)))).collect()
 }
 
 /// Binds values to the parameters of a statement.

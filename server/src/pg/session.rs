@@ -207,6 +207,12 @@ impl Session {
                 self.modes(|modes| modes.default = on);
                 return Ok(Outcome::Done("SET".into()));
             }
+            Statement::Reset(name) if name.as_deref().is_none_or(|name| name == DEFAULT_READ_ONLY) => {
+                self.modes(|modes| modes.default = false);
+                if name.is_some() {
+                    return Ok(Outcome::Done("RESET".into()));
+                }
+            }
             Statement::CopyFrom(copy) => {
                 let columns = match state {
                     State::Open(transaction) => transaction.copy_columns(copy),
@@ -371,7 +377,8 @@ impl Session {
         work(&mut self.read_only.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn setting(&self, name: &str) -> Option<String> {
+    /// The value of a setting of the protocol.
+    pub fn setting(&self, name: &str) -> Option<String> {
         let onoff = |on: bool| if on { "on" } else { "off" }.to_owned();
         match name {
             "session_authorization" => Some(self.user.clone()),

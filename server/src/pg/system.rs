@@ -3,27 +3,28 @@
 //! They are answered apart from the engine, by `datafusion-pg-catalog` over the names, kinds and columns of the warehouse's tables
 //! and views. No such query reads rows of the warehouse.
 
+mod functions;
+mod relations;
 mod rewrite;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{AsArray, Int32Array, RecordBatch, StringViewArray, UInt32Array};
+use super::types::OIDS;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, Session};
-use datafusion::datasource::{MemTable, TableProvider};
+use datafusion::datasource::TableProvider;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableType, Volatility, create_udf};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{self, Expr as Ast, ObjectName, Statement, visit_expressions, visit_relations};
+use datafusion::sql::sqlparser::ast::{Expr as Ast, ObjectName, Statement, visit_expressions, visit_relations};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -31,18 +32,18 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use engine::session::{Engine, Relation, RelationKind};
-use pgwire::api::Type;
-
-use super::session::SETTINGS;
-use super::types::OIDS;
+use relations::Catalog;
 
 /// The database that clients see.
 pub const DATABASE: &str = "frazil";
 /// The schema in which clients see all tables.
 const SCHEMA: &str = "public";
+/// The schema of most system tables.
+const SYSTEM: &str = "pg_catalog";
 
 /// Functions that ask about the server or the session.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 14] = [
+    "quote_literal",
     "to_regtype",
     "version",
     "current_database",
@@ -107,35 +108,6 @@ fn is_system_function(name: &ObjectName) -> bool {
     parts.len() > 1 && parts[0] == "pg_catalog" || last.starts_with("pg_") || FUNCTIONS.contains(&last)
 }
 
-/// The types that a text casts its parameters to, by their numbers.
-pub fn cast_parameters(sql: &str) -> BTreeMap<usize, Type> {
-    let mut types = BTreeMap::new();
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap_or_default();
-    let _ = visit_expressions(&statements, |expr| {
-        if let Ast::Cast { expr, data_type, .. } = expr
-            && let Ast::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) = expr.as_ref()
-            && let Some(number) = name.strip_prefix('$').and_then(|number| number.parse().ok())
-            && let Some(data_type) = wire_type(data_type)
-        {
-            types.insert(number, data_type);
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    types
-}
-
-/// The types of parameters that clients need to know in queries of system tables.
-fn wire_type(data_type: &ast::DataType) -> Option<Type> {
-    match data_type.to_string().to_ascii_lowercase().trim_start_matches("pg_catalog.") {
-        "oid" => Some(Type::OID),
-        "oid[]" => Some(Type::OID_ARRAY),
-        "int" | "integer" | "int4" => Some(Type::INT4),
-        "bigint" | "int8" => Some(Type::INT8),
-        "text[]" => Some(Type::TEXT_ARRAY),
-        _ => None,
-    }
-}
-
 /// Replaces the parameters of a text by values, given as SQL.
 pub fn bound(sql: &str, values: &[String]) -> String {
     let dialect = PostgreSqlDialect {};
@@ -152,6 +124,7 @@ pub struct System {
     engine: Engine,
     context: SessionContext,
     schema: Arc<MemorySchemaProvider>,
+    relations: Arc<Catalog>,
     /// What `schema` holds, by name.
     known: Mutex<BTreeMap<String, Relation>>,
 }
@@ -168,18 +141,17 @@ impl System {
         catalog.register_schema(SCHEMA, schema.clone())?;
         context.register_catalog(DATABASE, Arc::new(catalog));
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|error| engine::Error::from(*error))?;
-        functions(&context);
-        let corrected = MemorySchemaProvider::new();
-        corrected.register_table(rewrite::PG_TYPE.to_owned(), types(&context).await?)?;
-        if let Some(catalog) = context.catalog(DATABASE) {
-            catalog.register_schema(rewrite::CORRECTED, Arc::new(corrected))?;
-        }
-        Ok(Self { engine, context, schema, known: Mutex::default() })
+        let catalog = context.catalog(DATABASE).ok_or_else(|| engine::Error::internal("there is no system catalog"))?;
+        let base = catalog.schema(SYSTEM).ok_or_else(|| engine::Error::internal("there are no system tables"))?;
+        let relations = Arc::new(Catalog::new(base).await?);
+        catalog.register_schema(SYSTEM, relations.clone())?;
+        functions::register(&context, &relations);
+        Ok(Self { engine, context, schema, relations, known: Mutex::default() })
     }
 
-    /// The columns of a system query's result. Its parameters, if any, are NULL meanwhile.
-    pub async fn describe(&self, sql: &str, parameters: usize) -> engine::Result<SchemaRef> {
-        let plan = self.plan(&bound(sql, &vec!["NULL".to_owned(); parameters])).await?;
+    /// The columns of a system query's result, with these values for its parameters meanwhile.
+    pub async fn describe(&self, sql: &str, nulls: &[String]) -> engine::Result<SchemaRef> {
+        let plan = self.plan(&bound(sql, nulls)).await?;
         Ok(numbers(plan.schema().as_arrow()))
     }
 
@@ -207,7 +179,12 @@ impl System {
     async fn refresh(&self) -> engine::Result<()> {
         let now: BTreeMap<_, _> =
             self.engine.relations().await?.into_iter().map(|relation| (relation.name.clone(), relation)).collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let unchanged = *self.known() == now;
+        if unchanged {
+            return Ok(());
+        }
+        self.relations.refresh(&now).await?;
+        let mut known = self.known();
         for name in known.keys().filter(|name| known.get(*name) != now.get(*name)) {
             self.schema.deregister_table(name)?;
         }
@@ -217,29 +194,10 @@ impl System {
         *known = now;
         Ok(())
     }
-}
 
-/// `pg_type` with the namespace under the number that `pg_namespace` gives it.
-async fn types(context: &SessionContext) -> engine::Result<Arc<dyn TableProvider>> {
-    let namespace = context.sql("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog'").await?;
-    let namespace = namespace.collect().await?;
-    let namespace = namespace.iter().find(|batch| batch.num_rows() > 0).map(|batch| batch.column(0).clone());
-    let types = context.sql("SELECT * FROM pg_catalog.pg_type").await?.collect().await?;
-    let Some(schema) = types.first().map(RecordBatch::schema) else {
-        return Err(engine::Error::internal("there are no system types"));
-    };
-    let place = schema.index_of("typnamespace")?;
-    let correct = |batch: &RecordBatch| {
-        let mut columns = batch.columns().to_vec();
-        if let Some(namespace) = &namespace {
-            let first = UInt32Array::from(vec![0; batch.num_rows()]);
-            let number = arrow::compute::take(namespace, &first, None)?;
-            columns[place] = arrow::compute::cast(&number, schema.field(place).data_type())?;
-        }
-        Ok(RecordBatch::try_new(schema.clone(), columns)?)
-    };
-    let types = types.iter().map(correct).collect::<engine::Result<Vec<_>>>()?;
-    Ok(Arc::new(MemTable::try_new(schema.clone(), vec![types])?))
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Relation>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The columns of a result, with those marked that PostgreSQL has as `oid[]`: every array of such numbers in its system tables.
@@ -252,39 +210,6 @@ fn numbers(columns: &Schema) -> SchemaRef {
         _ => field.clone(),
     };
     Arc::new(Schema::new(columns.fields().iter().map(mark).collect::<Vec<_>>()))
-}
-
-/// Functions that `setup_pg_catalog` leaves out.
-fn functions(context: &SessionContext) {
-    let version = format!("PostgreSQL {} (Frazil {})", super::startup::SERVER_VERSION, env!("CARGO_PKG_VERSION"));
-    let version = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(version.clone()))));
-    context.register_udf(create_udf("version", vec![], DataType::Utf8View, Volatility::Stable, Arc::new(version)));
-    let setting = |arguments: &[ColumnarValue]| {
-        let names = ColumnarValue::values_to_arrays(arguments)?;
-        let names = arrow::compute::cast(&names[0], &DataType::Utf8View)?;
-        let value = |name: Option<&str>| {
-            let (_, value) = SETTINGS.into_iter().find(|(known, _)| Some(*known) == name)?;
-            Some(value)
-        };
-        Ok(ColumnarValue::Array(Arc::new(names.as_string_view().iter().map(value).collect::<StringViewArray>())))
-    };
-    let number = |arguments: &[ColumnarValue]| {
-        let names = ColumnarValue::values_to_arrays(arguments)?;
-        let names = arrow::compute::cast(&names[0], &DataType::Utf8View)?;
-        let number = |name: Option<&str>| {
-            let name = name?.strip_prefix("pg_catalog.").or(name)?.to_ascii_lowercase();
-            super::types::KNOWN.iter().find(|known| known.name() == name).map(|known| known.oid() as i32)
-        };
-        Ok(ColumnarValue::Array(Arc::new(names.as_string_view().iter().map(number).collect::<Int32Array>())))
-    };
-    let text = vec![DataType::Utf8View];
-    context.register_udf(create_udf("to_regtype", text, DataType::Int32, Volatility::Stable, Arc::new(number)));
-    // Nothing that can be set so changes an answer.
-    let set = |arguments: &[ColumnarValue]| Ok(arguments[1].clone());
-    let three = vec![DataType::Utf8View, DataType::Utf8View, DataType::Boolean];
-    context.register_udf(create_udf("set_config", three, DataType::Utf8View, Volatility::Stable, Arc::new(set)));
-    let one = vec![DataType::Utf8View];
-    context.register_udf(create_udf("current_setting", one, DataType::Utf8View, Volatility::Stable, Arc::new(setting)));
 }
 
 /// A table or view of which only the name, the kind and the columns are known here.

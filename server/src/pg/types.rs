@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use pgwire::api::Type;
@@ -86,7 +86,13 @@ fn array_of(item: &DataType) -> Type {
     if let DataType::List(inner) | DataType::LargeList(inner) | DataType::FixedSizeList(inner, _) = item {
         return array_of(inner.data_type());
     }
-    match pg_type(item) {
+    array_type(&pg_type(item))
+}
+
+/// The type of arrays of a type.
+pub fn array_type(item: &Type) -> Type {
+    match *item {
+        Type::OID => Type::OID_ARRAY,
         Type::BOOL => Type::BOOL_ARRAY,
         Type::INT2 => Type::INT2_ARRAY,
         Type::INT4 => Type::INT4_ARRAY,
@@ -105,7 +111,7 @@ fn array_of(item: &DataType) -> Type {
 }
 
 /// `pg_type.typlen`: bytes of a value, -1 if they vary.
-fn size(data_type: &Type) -> i16 {
+pub fn size(data_type: &Type) -> i16 {
     match *data_type {
         Type::BOOL => 1,
         Type::INT2 => 2,
@@ -117,7 +123,7 @@ fn size(data_type: &Type) -> i16 {
 }
 
 /// `pg_attribute.atttypmod`: precision and scale, where they are declared.
-fn modifier(data_type: &DataType) -> i32 {
+pub fn modifier(data_type: &DataType) -> i32 {
     match data_type {
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
             ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4
@@ -128,9 +134,14 @@ fn modifier(data_type: &DataType) -> i32 {
     }
 }
 
+/// The columns of the answer to SHOW of a setting.
+pub fn setting_columns(name: &str) -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8View, false)]))
+}
+
 /// The answer to SHOW of a setting: one row of one column.
 pub fn setting(name: &str, value: &str) -> PgWireResult<SendableRecordBatchStream> {
-    let schema = Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8View, false)]));
+    let schema = setting_columns(name);
     let column: ArrayRef = Arc::new(StringViewArray::from(vec![value]));
     let batch = RecordBatch::try_new(schema.clone(), vec![column]).map_err(|error| of_engine(&error.into(), ""))?;
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]))))

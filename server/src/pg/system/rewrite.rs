@@ -2,29 +2,27 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    self, Expr, Ident, ObjectName, Statement, visit_expressions_mut, visit_relations_mut,
-};
+use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Statement, visit_expressions_mut};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 
+use super::functions::{EXPANDED, NUMBER, SUBSCRIPTS};
 use super::parts;
 
-/// The schema of system tables that are corrected here.
-pub const CORRECTED: &str = "frazil_system";
-/// The one table in it.
-pub const PG_TYPE: &str = "pg_type";
+/// System tables without rows: nothing like that can be made here, and no column has a collation of its own.
+const EMPTY: [&str; 4] = ["pg_attrdef", "pg_sequence", "pg_inherits", "pg_collation"];
 
 /// Rewrites a query in place.
 pub fn rewrite(statement: &mut Statement) {
-    let _ = visit_relations_mut(statement, |name| {
-        if parts(name).last().map(String::as_str) == Some(PG_TYPE) {
-            *name = ObjectName::from(vec![Ident::new(CORRECTED), Ident::new(PG_TYPE)]);
-        }
-        ControlFlow::<()>::Continue(())
-    });
     let _ = visit_expressions_mut(statement, |expr| {
         if let Some(null) = without_such_types(expr) {
             *expr = null;
         }
+        scalar(expr);
+        sets(expr);
+        escapes(expr);
+        field(expr);
+        number_of_relation(expr);
         if let Expr::Cast { data_type, .. } = expr {
             number_types(data_type);
         }
@@ -69,11 +67,103 @@ fn without_such_types(expr: &Expr) -> Option<Expr> {
     Some(Expr::Cast { kind: ast::CastKind::Cast, expr: null, data_type, array: false, format: None })
 }
 
+/// A subquery in place of a value has at most one row. Of tables without rows it is NULL; else `min` tells DataFusion so, which
+/// cannot run it with columns from outside otherwise.
+fn scalar(expr: &mut Expr) {
+    let Expr::Subquery(query) = expr else { return };
+    let plain = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let ast::SetExpr::Select(select) = query.body.as_mut() else { return };
+    let [ast::SelectItem::UnnamedExpr(item) | ast::SelectItem::ExprWithAlias { expr: item, .. }] =
+        select.projection.as_mut_slice()
+    else {
+        return;
+    };
+    let tables = select.from.iter().map(|from| &from.relation);
+    let none = tables.into_iter().any(|table| match table {
+        ast::TableFactor::Table { name, .. } => parts(name).last().is_some_and(|name| EMPTY.contains(&name.as_str())),
+        _ => false,
+    });
+    if none {
+        *expr = Expr::value(ast::Value::Null);
+    } else if plain && matches!(item, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+        *item = call("min", item.clone());
+    }
+}
+
+/// Functions that give rows where a value stands are `unnest` of a function that gives an array.
+fn sets(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    let name = parts(&function.name).pop();
+    let Some(name) = [EXPANDED, SUBSCRIPTS].into_iter().find(|known| Some(*known) == name.as_deref()) else { return };
+    let ast::FunctionArguments::List(arguments) = &function.args else { return };
+    let Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array))) = arguments.args.first() else { return };
+    *expr = call("unnest", call(name, array.clone()));
+}
+
+/// `(pair).x`: DataFusion reads it of columns only.
+fn field(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let [ast::AccessExpr::Dot(Expr::Identifier(name))] = access_chain.as_slice() else { return };
+    let name = Expr::value(ast::Value::SingleQuotedString(name.value.clone()));
+    *expr = call_with("get_field", vec![root.as_ref().clone(), name]);
+}
+
+/// `'t'::regclass` is the relation's number.
+fn number_of_relation(expr: &mut Expr) {
+    if let Expr::Cast { expr: inner, data_type, .. } = expr
+        && let ast::DataType::Regclass = data_type
+    {
+        *expr = call(NUMBER, inner.as_ref().clone());
+    }
+}
+
+/// `LIKE ... ESCAPE '/'`: DataFusion knows no other character than the backslash for that.
+fn escapes(expr: &mut Expr) {
+    let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else { return };
+    let Some(ast::Value::SingleQuotedString(escape)) = escape_char.take() else {
+        return;
+    };
+    let text = |text: &str| Expr::value(ast::Value::SingleQuotedString(text.to_owned()));
+    if escape != "\\" {
+        let literal = call_with("replace", vec![pattern.as_ref().clone(), text("\\"), text("\\\\")]);
+        **pattern = call_with("replace", vec![literal, text(&escape), text("\\")]);
+    }
+}
+
+fn call(name: &str, argument: Expr) -> Expr {
+    call_with(name, vec![argument])
+}
+
+fn call_with(name: &str, arguments: Vec<Expr>) -> Expr {
+    let arguments =
+        arguments.into_iter().map(|argument| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument)));
+    let arguments =
+        ast::FunctionArgumentList { duplicate_treatment: None, args: arguments.collect(), clauses: Vec::new() };
+    Expr::Function(ast::Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(arguments),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
 /// Numbers of things (OIDs) are plain numbers in the system tables.
 fn number_types(data_type: &mut ast::DataType) {
     match data_type {
         ast::DataType::Custom(name, _) if matches!(parts(name).last().map(String::as_str), Some("oid")) => {
             *data_type = ast::DataType::Int(None);
+        }
+        // With its schema or in quotes a type is not known to the parser.
+        ast::DataType::Custom(name, _) => {
+            let name = parts(name).pop().unwrap_or_default();
+            let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(&name).and_then(|mut p| p.parse_data_type());
+            if let Ok(known) = parsed {
+                *data_type = known;
+            }
         }
         ast::DataType::Array(
             ast::ArrayElemTypeDef::SquareBracket(item, _) | ast::ArrayElemTypeDef::AngleBracket(item),
