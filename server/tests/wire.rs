@@ -1,6 +1,7 @@
 //! Plays the sqllogictest files over the PostgreSQL protocol, against a running server: the same answers as embedded.
 //!
-//! Values come as PostgreSQL prints them; by their types they are printed again as the files have them.
+//! Values come as PostgreSQL prints them; by their types they are printed again as the files have them. Rows (STRUCT) cannot be:
+//! PostgreSQL does not print the names of their fields; files say `skipif wire` there.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt;

@@ -9,8 +9,8 @@
 //!
 //! The changes of a version stand together, and a `progress` row (all other columns NULL) follows them: everything up to its
 //! version has been sent. So a client that keeps the version of the last `progress` row with what it made of the rows before,
-//! and subscribes AS OF that version when it was cut off, takes every change exactly once. An unchanged relation gives a
-//! `progress` row, too, as its warehouse goes on, though at most one a second.
+//! and subscribes AS OF that version when it was cut off, takes every change exactly once. While nothing changes a `progress`
+//! row comes once a second: so a client knows that the line is not dead, and need not wait longer to know how things are.
 //!
 //! A subscriber reads segments when it asks for more, so a slow one holds back nobody. Segments are kept for changelog readers
 //! for a while (`storage::tiering::RetentionPolicy`); one that falls behind further is told that its version is gone.
@@ -35,7 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::Inner;
 use crate::sql::statement::Subscribe;
 
-/// The least time between two rows that only say that nothing has changed.
+/// The time between two rows that only say that nothing has changed.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Names of the first two columns.
@@ -187,8 +187,7 @@ impl Follower {
                 Ok(Ok(_)) => Ok(true),
                 Ok(Err(_)) => Ok(false),
                 Err(_) => {
-                    self.told = reached == self.at;
-                    self.at = reached;
+                    (self.at, self.told) = (reached, false);
                     Ok(true)
                 }
             };
