@@ -16,6 +16,7 @@
 //! for a while (`storage::tiering::RetentionPolicy`); one that falls behind further is told that its version is gone.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use futures::StreamExt;
 use storage::scan::changes_since;
 use storage::types::arrow_schema;
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +93,7 @@ impl Inner {
             told: false,
             ready: VecDeque::new(),
             versions: self.versions.clone(),
+            due: Box::pin(tokio::time::sleep(IDLE)),
             inner,
         };
         let rows = futures::stream::try_unfold(follower, |mut follower| async move {
@@ -144,6 +147,8 @@ struct Follower {
     /// Batches of versions that are read and not given out yet.
     ready: VecDeque<RecordBatch>,
     versions: watch::Receiver<Version>,
+    /// When to say that nothing has changed.
+    due: Pin<Box<Sleep>>,
 }
 
 impl Follower {
@@ -165,6 +170,7 @@ impl Follower {
             }
             if !self.told {
                 self.told = true;
+                self.due = Box::pin(tokio::time::sleep(IDLE));
                 return self.progress(self.at).map(Some);
             }
             if !self.read().await? {
@@ -183,10 +189,10 @@ impl Follower {
         if table.changed <= self.at {
             let reached = snapshot.version;
             let news = self.versions.wait_for(|version| *version > reached);
-            return match tokio::time::timeout(IDLE, news).await {
-                Ok(Ok(_)) => Ok(true),
-                Ok(Err(_)) => Ok(false),
-                Err(_) => {
+            // Versions that change other relations must not put off what is due.
+            return tokio::select! {
+                news = news => Ok(news.is_ok()),
+                () = &mut self.due => {
                     (self.at, self.told) = (reached, false);
                     Ok(true)
                 }
