@@ -50,7 +50,11 @@ impl QueryThreads {
                 Err(error) => drop(planned.send(Err(error))),
                 Ok((mut rows, schema)) => {
                     let _ = planned.send(Ok(schema));
-                    while let Some(batch) = rows.next().await {
+                    // A query that computes for long before its first row ends with its reader, too.
+                    while let Some(batch) = tokio::select! {
+                        batch = rows.next() => batch,
+                        () = sender.closed() => None,
+                    } {
                         if sender.send(batch).await.is_err() {
                             break;
                         }
