@@ -1,25 +1,13 @@
 """Every layer of the example, read by three programs, equals what DuckDB computes from the same files."""
 
-import pathlib
 from collections import Counter
 
-import duckdb
-import duckdb_extension_avro
-import duckdb_extension_iceberg
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 import flights
+from duck import duckdb_with
 from frazil import difference
-
-
-def duckdb_with_iceberg():
-    """A DuckDB that reads Iceberg, with its extensions from the same package index as itself: nothing is downloaded."""
-    db = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    for package, name in ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg")):
-        (file,) = pathlib.Path(package.__path__[0]).glob(f"extensions/*/{name}.duckdb_extension")
-        db.execute(f"LOAD '{file}'")
-    return db
 
 
 @pytest.mark.parametrize("layer", flights.LAYERS)
@@ -40,7 +28,7 @@ def test_pyiceberg_reads_what_duckdb_computes(finished, oracle, layer):
 @pytest.mark.parametrize("layer", flights.LAYERS)
 def test_duckdb_reads_what_it_computes_itself(finished, oracle, layer):
     location = finished.metadata_location(layer)
-    _, rows = flights.contents(duckdb_with_iceberg(), f"SELECT * FROM iceberg_scan('{location}')")
+    _, rows = flights.contents(duckdb_with("avro", "iceberg"), f"SELECT * FROM iceberg_scan('{location}')")
     assert difference(rows, oracle[layer][1]) == ""
 
 

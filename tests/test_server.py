@@ -200,10 +200,64 @@ def test_rows_come_in_portions(connection):
     assert sum(x for (x,) in rows) == 20000 * 20001 // 2
 
 
-def test_acknowledged_rows_survive_kills_and_views_follow(tmp_path):
+def test_settings_are_those_of_one_connection(server, connection):
+    with server.connect(autocommit=True) as other:
+        connection.execute("SET commit_interval = '7s'")
+        assert connection.execute("SHOW commit_interval").fetchone() == ("7s",)
+        assert other.execute("SHOW commit_interval").fetchone() == ("100ms",)
+        connection.execute("RESET commit_interval")
+        assert connection.execute("SHOW commit_interval").fetchone() == ("100ms",)
+
+
+@pytest.mark.parametrize("setting", ["implicit_flush", "rw_implicit_flush"])
+def test_with_implicit_flush_views_reflect_a_change_when_it_is_acknowledged(server, connection, setting):
+    fresh(connection, "flushed", "k BIGINT PRIMARY KEY, v BIGINT")
+    connection.execute("CREATE MATERIALIZED VIEW flushed_sum AS SELECT count(*) AS n, sum(v) AS total FROM flushed")
+    connection.execute("CREATE MATERIALIZED VIEW flushed_twice AS SELECT n * 2 AS n FROM flushed_sum")
+    connection.execute(f"SET {setting} = true")
+    for k in range(5):
+        connection.execute("INSERT INTO flushed VALUES (%s, %s)", (k, k))
+        assert connection.execute("SELECT n FROM flushed_twice").fetchone() == (2 * (k + 1),)
+    connection.execute("UPDATE flushed SET v = 10 WHERE k = 0")
+    assert connection.execute("SELECT total FROM flushed_sum").fetchone() == (20,)
+    with connection.transaction():
+        connection.execute("DELETE FROM flushed WHERE k > 1")
+    assert connection.execute("SELECT n FROM flushed_twice").fetchone() == (4,)
+
+
+def test_statements_of_one_text_are_one_transaction(connection):
+    fresh(connection, "texts", "k BIGINT PRIMARY KEY")
+    with pytest.raises(psycopg.Error):
+        connection.execute("INSERT INTO texts VALUES (1); INSERT INTO texts VALUES (2); SELECT 1 / 0")
+    assert connection.execute("SELECT * FROM texts").fetchall() == []
+    connection.execute("INSERT INTO texts VALUES (1); INSERT INTO texts VALUES (2)")
+    assert connection.execute("SELECT count(*) FROM texts").fetchone() == (2,)
+    # Definitions are transactions of their own.
+    connection.execute("CREATE TABLE texts_2 (k BIGINT); INSERT INTO texts_2 VALUES (1); DROP TABLE texts_2")
+
+
+def test_what_is_read_only_does_not_write(server, connection):
+    fresh(connection, "kept", "k BIGINT PRIMARY KEY")
+    with server.connect() as reader:
+        reader.read_only = True
+        assert reader.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            reader.execute("INSERT INTO kept VALUES (1)")
+        reader.rollback()
+        reader.read_only = False
+        reader.execute("INSERT INTO kept VALUES (1)")
+        reader.commit()
+    connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        connection.execute("DELETE FROM kept")
+    assert connection.execute("SHOW transaction_isolation").fetchone() == ("serializable",)
+
+
+@pytest.mark.parametrize("key", [" PRIMARY KEY", ""])
+def test_acknowledged_rows_survive_kills_and_views_follow(tmp_path, key):
     server = Server(tmp_path)
     with server.connect(autocommit=True) as connection:
-        connection.execute("CREATE TABLE readings (k BIGINT PRIMARY KEY, v BIGINT)")
+        connection.execute(f"CREATE TABLE readings (k BIGINT{key}, v BIGINT)")
         connection.execute("CREATE MATERIALIZED VIEW sums AS SELECT v % 10 AS g, COUNT(*) AS n FROM readings GROUP BY v % 10")
         connection.execute("CREATE MATERIALIZED VIEW total AS SELECT SUM(n) AS n FROM sums")
     acknowledged, attempted, stop = set(), set(), threading.Event()
@@ -222,7 +276,7 @@ def test_acknowledged_rows_survive_kills_and_views_follow(tmp_path):
             except psycopg.Error:
                 time.sleep(0.05)
 
-    clients = [threading.Thread(target=insert, args=(client,)) for client in range(8)]
+    clients = [threading.Thread(target=insert, args=(client,)) for client in range(40)]
     for client in clients:
         client.start()
     for _ in range(2):

@@ -76,6 +76,7 @@ pub const CASES: &[Case] = cases![
     history::jobs_are_always_the_newest,
     history::expired_versions_are_gone,
     history::versions_are_found_by_time,
+    history::versions_of_a_table_are_listed,
     history::files_in_use_are_listed,
     outcomes::a_failed_commit_changes_nothing,
     outcomes::a_repeated_commit_happens_once,

@@ -41,6 +41,10 @@ pub trait Catalog: Send + Sync + Debug {
     /// The version that was the newest at `at_ms` (ms since the Unix epoch). `NotFound` if that one is expired.
     async fn version_at(&self, at_ms: i64) -> Result<Version>;
 
+    /// The newest versions that changed a table's rows or its Iceberg pointer, newest first and at most `limit` of each
+    /// kind, as far as they are remembered: segments that are dropped are forgotten, and so are old pointers.
+    async fn table_versions(&self, table: ObjectId, limit: u32) -> Result<Vec<TableVersion>>;
+
     /// Every file that some version still to be read, or a checkpoint, refers to: what the sweep of garbage must keep.
     /// One consistent read; files that are written but not committed yet are not in it.
     async fn referenced_files(&self) -> Result<FileReferences>;

@@ -316,6 +316,32 @@ pub struct Lease {
     pub expires_ms: i64,
 }
 
+/// A version at which something about one table changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableVersion {
+    /// The version.
+    pub version: Version,
+    /// When it was committed, in ms since the Unix epoch, as long as that is remembered.
+    pub committed_ms: Option<i64>,
+    /// What it changed.
+    pub change: TableVersionChange,
+}
+
+/// What a version changed about a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableVersionChange {
+    /// It added segments with so many rows, retractions included.
+    Segments {
+        /// Rows in them.
+        rows: u64,
+    },
+    /// It moved the table's Iceberg pointer.
+    Metadata {
+        /// To this location.
+        location: String,
+    },
+}
+
 /// Every file that the catalog refers to, read at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileReferences {

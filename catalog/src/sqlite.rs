@@ -9,6 +9,7 @@ mod cache;
 mod commit;
 mod connect;
 mod fault;
+mod history;
 mod lease;
 mod read;
 pub mod schema;
@@ -183,6 +184,13 @@ impl Inner {
         Ok(found)
     }
 
+    async fn table_versions(&self, table: ObjectId, limit: u32) -> Result<Vec<TableVersion>, Fault> {
+        let mut tx = self.reader.begin().await?;
+        let versions = history::table_versions(&mut tx, table, limit).await?;
+        tx.rollback().await?;
+        Ok(versions)
+    }
+
     async fn referenced_files(&self) -> Result<FileReferences, Fault> {
         let mut tx = self.reader.begin().await?;
         let files = read::referenced_files(&mut tx).await?;
@@ -261,6 +269,10 @@ impl Catalog for SqliteCatalog {
 
     async fn version_at(&self, at_ms: i64) -> Result<Version> {
         self.inner.version_at(at_ms).await.map_err(self.inner.error("looking up the version at a time"))
+    }
+
+    async fn table_versions(&self, table: ObjectId, limit: u32) -> Result<Vec<TableVersion>> {
+        self.inner.table_versions(table, limit).await.map_err(self.inner.error("listing the versions of a table"))
     }
 
     async fn referenced_files(&self) -> Result<FileReferences> {

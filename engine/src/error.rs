@@ -170,7 +170,7 @@ impl From<datafusion::error::DataFusionError> for Error {
         let kind = match error.find_root() {
             E::Plan(_) | E::SchemaError(..) | E::SQL(..) | E::NotImplemented(_) | E::Configuration(_) => ErrorKind::Sql,
             E::ArrowError(..) | E::Execution(_) => ErrorKind::Data,
-            E::IoError(_) | E::ObjectStore(_) | E::ParquetError(_) => ErrorKind::Unavailable,
+            E::IoError(_) | E::ObjectStore(_) | E::ParquetError(_) | E::ResourcesExhausted(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         };
         // Which of the optimiser's rules found it is of no use to anybody.
@@ -178,7 +178,13 @@ impl From<datafusion::error::DataFusionError> for Error {
             E::Context(..) => error.find_root().strip_backtrace(),
             _ => error.strip_backtrace(),
         };
-        Self::new(kind, message)
+        match error.find_root() {
+            E::ResourcesExhausted(_) => {
+                Self::new(kind, format!("the statement needs more memory than it may take: {message}"))
+                    .hint("narrow it down, or start the program with a higher --query-memory")
+            }
+            _ => Self::new(kind, message),
+        }
     }
 }
 

@@ -91,6 +91,9 @@ pub struct StateDelta {
 ///   bring, never go back, and change no result: an operator may forget what can never be touched again, as deletions of
 ///   its next checkpoint. (One that waits for windows to close also emits then.)
 pub trait Operator: Send {
+    /// What is fixed about it.
+    fn info(&self) -> OperatorInfo;
+
     /// Takes changes that arrived at input number `input`; `out` receives what can be emitted at once.
     fn on_changes(&mut self, input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()>;
 
@@ -123,8 +126,13 @@ pub trait Operator: Send {
         Err(Error::internal("an operator without state has nothing to restore").with("table", delta.table))
     }
 
-    /// Rows of state held in memory, for metrics and tests.
+    /// Rows of state held in memory, for metrics and tests. Asked often: it must not look at every row.
     fn state_rows(&self) -> usize {
+        0
+    }
+
+    /// Estimate of the memory that state takes, in bytes. As cheap as `state_rows`.
+    fn state_bytes(&self) -> usize {
         0
     }
 }

@@ -24,6 +24,11 @@ use crate::error::{Error, Result};
 use crate::hash::hash_columns;
 use column::Column;
 
+/// The memory that a vector holds, without what its elements point to.
+pub fn vec_bytes<T>(values: &Vec<T>) -> usize {
+    values.capacity() * size_of::<T>()
+}
+
 /// The slot number that means "no row".
 pub const NO_SLOT: u32 = u32::MAX;
 

@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod pipeline;
 pub mod slot;
 pub mod state;
+pub mod timing;
 pub mod touched;
 pub mod watermark;

@@ -1,8 +1,7 @@
 //! The engine as its users see it: open a warehouse, execute statements, run a file of them, watch progress, shut down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -11,9 +10,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use storage::Warehouse;
 use tokio::sync::watch;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
-use crate::runtime::metrics::Metrics;
 use crate::runtime::pipeline::{Phase, Pipeline};
 use crate::runtime::touched::Touched;
 use crate::session::define::{Draft, Existing};
@@ -23,20 +21,29 @@ use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement,
 
 mod adhoc;
 mod change;
+mod control;
 mod define;
 mod flush;
+mod inspect;
 mod jobs;
 mod maintenance;
+pub mod observe;
 mod owner;
 mod prepare;
 mod settings;
 mod show;
+mod submit;
 mod subscribe;
+mod timeout;
 mod transaction;
 mod verify;
 
 use settings::Settings;
 
+pub use inspect::{
+    FileInfo, FileKind, IcebergTable, JobCounters, JobCounts, JobInfo, Lineage, LineageEdge, LineageNode, Overview,
+    Runner, SegmentInfo, TableDetails, TableSummary,
+};
 pub use prepare::Description;
 pub use show::{Relation, RelationKind};
 pub use transaction::Transaction;
@@ -54,6 +61,23 @@ pub struct EngineOptions {
     pub base_dir: PathBuf,
     /// Time, randomness, ids.
     pub clock: Arc<dyn Clock>,
+    /// What one statement may take.
+    pub limits: Limits,
+}
+
+/// What one statement may take, so that it cannot take it from the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Memory for its intermediate results in bytes: beyond it sorts and aggregates spill, and what cannot spill fails.
+    pub memory: usize,
+    /// How long it may run unless `SET statement_timeout` says otherwise.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 1 << 30, timeout: None }
+    }
 }
 
 /// What a statement answered.
@@ -108,10 +132,12 @@ pub(crate) struct Inner {
     /// Runs ad-hoc queries, away from everything that streams.
     adhoc: adhoc::QueryThreads,
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
-    /// Counters of all pipelines that this process ever ran.
-    metrics: Mutex<Vec<(Arc<Pipeline>, Arc<Metrics>)>>,
-    /// A file is being run: its paths start at its own directory, wherever that was when the tables were created.
-    runs_file: AtomicBool,
+    /// What all pipelines that this process ever ran have counted.
+    observed: observe::Observed,
+    /// Where paths of connector tables start whose files were run here, wherever that was when the tables were created.
+    base_dirs: Mutex<Arc<BTreeMap<ObjectId, PathBuf>>>,
+    /// When the warehouse was opened, in ms since the Unix epoch.
+    started_ms: i64,
     versions: watch::Receiver<Version>,
     touched: Arc<Touched>,
     writers: change::Writers,
@@ -134,8 +160,9 @@ impl Engine {
             this: this.clone(),
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
-            metrics: Mutex::default(),
-            runs_file: AtomicBool::new(false),
+            observed: observe::Observed::default(),
+            base_dirs: Mutex::default(),
+            started_ms: options.clock.now_ms(),
             versions,
             maintenance: maintenance::Maintenance::start(warehouse.clone(), touched.clone()),
             touched,
@@ -148,9 +175,24 @@ impl Engine {
         Ok(Self { inner, settings: Arc::default() })
     }
 
+    /// How long a statement may run now.
+    fn timeout(&self) -> Option<Duration> {
+        self.settings.statement_timeout().unwrap_or(self.inner.options.limits.timeout)
+    }
+
     /// The same engine for another user: what one sets (SET) does not hold for the other.
     pub fn session(&self) -> Self {
-        Self { inner: self.inner.clone(), settings: Arc::default() }
+        self.session_in(None)
+    }
+
+    /// The same for a user whose relative paths start at `base_dir`.
+    pub fn session_in(&self, base_dir: Option<PathBuf>) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::new(Settings::new(base_dir)) }
+    }
+
+    /// `SET name = value`. Returns what to tell the user.
+    pub fn set(&self, name: &str, value: &str) -> Result<Option<String>> {
+        self.settings.set(name, value)
     }
 
     /// Splits and parses a text of one or more statements separated by `;`.
@@ -166,32 +208,11 @@ impl Engine {
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
-        self.inner
-            .execute(parsed, &self.settings)
+        let timeout = self.timeout();
+        // Boxed: what is alive while a statement is planned is large, and callers nest.
+        timeout::limited(timeout, Box::pin(self.inner.execute(parsed, &self.settings)))
             .await
             .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
-    }
-
-    /// Executes a file: definitions that exist unchanged are resumed, changed ones are an error; every view and INSERT becomes a job
-    /// that this process runs. Returns once all are started.
-    pub async fn run(&self, sql: &str) -> Result<()> {
-        let statements = parse(sql)?;
-        self.inner.runs_file.store(true, Ordering::Relaxed);
-        let snapshot = self.inner.snapshot().await?;
-        let mut draft = Draft::new(&snapshot, Existing::Resume);
-        for parsed in &statements {
-            let at = Some(parsed.position);
-            self.inner.define(&mut draft, parsed, &self.settings).await.map_err(|error| error.at(at))?;
-        }
-        self.inner.refuse_remote(&draft.ended).await?;
-        self.inner.commit(&draft).await?;
-        let finished =
-            |id: &ObjectId| draft.snapshot.jobs.get(id).is_some_and(|job| job.status == catalog::JobStatus::Finished);
-        // A run that was killed between the end of its jobs and its last tiering left their tables hot: this one tiers them.
-        let ended = draft.jobs.iter().filter(|id| finished(id)).filter_map(|id| draft.snapshot.jobs.get(id));
-        ended.flat_map(|job| &job.targets).for_each(|target| self.inner.touched.add(*target));
-        let jobs: Vec<_> = draft.jobs.iter().filter(|id| !finished(id)).copied().collect();
-        self.inner.start_jobs(&jobs).await
     }
 
     /// All tables and views, with their columns.
@@ -246,38 +267,22 @@ impl Inner {
         Planner {
             warehouse: self.warehouse.clone(),
             snapshot,
-            base_dir: self.runs_file.load(Ordering::Relaxed).then(|| self.options.base_dir.clone()),
+            base_dirs: self.base_dirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             partitions: self.options.parallelism,
             read_up_to: None,
+            memory: self.options.limits.memory,
         }
     }
 
-    async fn commit(&self, draft: &Draft) -> Result<()> {
-        if !draft.actions.is_empty() {
-            transact(&self.warehouse, vec![draft.requires()], draft.actions.clone()).await?;
-        }
-        Ok(())
-    }
-
-    /// One statement of a file that `run` executes.
-    async fn define(&self, draft: &mut Draft, parsed: &ParsedStatement, settings: &Settings) -> Result<()> {
-        match &parsed.statement {
-            Statement::CreateTable(table) => draft.create_table(self, parsed, table).await.map(|_| ()),
-            Statement::CreateView(view) => draft.create_view(self, parsed, view, settings).await.map(|_| ()),
-            Statement::CreateFunction(function) => draft.create_function(self, parsed, function).await,
-            Statement::Insert(insert) => {
-                draft.create_insert_job(self, parsed, std::slice::from_ref(insert), settings).await
-            }
-            Statement::StatementSet(inserts) => draft.create_insert_job(self, parsed, inserts, settings).await,
-            Statement::Set { name, value } => {
-                if let Some(notice) = settings.set(name, value)? {
-                    tracing::warn!("{notice}");
-                }
-                Ok(())
-            }
-            _ => Err(Error::sql("a file that is run may hold CREATE, INSERT, EXECUTE STATEMENT SET and SET only")
-                .hint("use `frazil sql -f FILE` for queries and other statements")),
-        }
+    /// Runs to its end what must not be broken off halfway, whatever becomes of whoever asked for it.
+    async fn to_the_end<T, W>(&self, work: impl FnOnce(Arc<Self>) -> W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let inner = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
+        let done = tokio::spawn(work(inner)).await;
+        done.map_err(|error| Error::internal("a change of jobs was cut off").because(error))?
     }
 
     async fn execute(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Answer> {
@@ -288,7 +293,8 @@ impl Inner {
                 if table.or_replace {
                     self.resume_orphans().await?;
                 }
-                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                let mut draft =
+                    Draft::new(&*self.snapshot().await?, Existing::Refuse).with_base_dir(settings.base_dir());
                 draft.create_table(self, parsed, table).await?;
                 self.commit_and_start(&draft).await?;
                 done("CREATE TABLE")
@@ -303,7 +309,7 @@ impl Inner {
                 {
                     // A row that its query cannot be computed for: the view never held anything.
                     if error.kind() == ErrorKind::Data && view.materialized {
-                        self.drop(&view_drop(view), parsed).await?;
+                        self.drop(&view_drop(view), parsed.position).await?;
                     }
                     return Err(error);
                 }
@@ -317,7 +323,7 @@ impl Inner {
             }
             Statement::Drop(drop) => {
                 self.resume_orphans().await?;
-                self.drop(drop, parsed).await?;
+                self.drop(drop, parsed.position).await?;
                 done("DROP")
             }
             Statement::Insert(insert) => {
@@ -356,14 +362,15 @@ impl Inner {
                 settings.reset(name.as_deref());
                 done("RESET")
             }
-            Statement::Resume(job) => {
+            Statement::Job(control, job) => {
                 self.resume_orphans().await?;
-                self.resume(job).await?;
-                done("RESUME JOB")
+                self.control(*control, job).await?;
+                Ok(Answer::Done(format!("{} JOB", control.verb())))
             }
             Statement::Subscribe(subscribe) => Ok(Answer::Rows(self.subscribe(subscribe).await?)),
-            Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own")
-                .hint("transactions of several statements need a session with a server: frazil server")),
+            Statement::Transaction(_) => Err(Error::sql("here every statement is a transaction of its own").hint(
+                "transactions of several statements need a connection to `frazil server` over the PostgreSQL protocol",
+            )),
             Statement::CopyFrom(_) | Statement::CopyTo(_) | Statement::Cursor(_) | Statement::Deallocate(_) => {
                 Err(Error::sql("COPY, cursors and prepared statements are for clients of a server")
                     .hint("connect to `frazil server`, for example with psql"))
@@ -389,12 +396,20 @@ impl Inner {
     /// Stops the jobs that a draft ends, commits it, and starts those that it stands for.
     async fn commit_and_start(&self, draft: &Draft) -> Result<()> {
         self.refuse_remote(&draft.ended).await?;
-        let others = self.stop_jobs(&draft.ended).await?;
-        // Stopping has committed last checkpoints, so only definitions must be as they were.
-        let committed = self.commit(draft).await;
-        let restart = if committed.is_ok() { [&others, &draft.jobs] } else { [&others, &draft.ended] };
-        self.start_jobs(&restart.map(Vec::as_slice).concat()).await?;
-        committed
+        let (requires, actions) = (draft.requires(), draft.actions.clone());
+        let (ended, jobs) = (draft.ended.clone(), draft.jobs.clone());
+        self.to_the_end(|inner| async move {
+            let others = inner.stop_jobs(&ended).await?;
+            // Stopping has committed last checkpoints, so only definitions must be as they were.
+            let committed = match actions.is_empty() {
+                true => Ok(()),
+                false => transact(&inner.warehouse, vec![requires], actions).await.map(drop),
+            };
+            let restart = if committed.is_ok() { [others, jobs] } else { [others, ended] };
+            inner.start_jobs(&restart.concat()).await?;
+            committed
+        })
+        .await
     }
 
     async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert], settings: &Settings) -> Result<Answer> {
@@ -407,34 +422,10 @@ impl Inner {
         Ok(Answer::Done(format!("CREATE JOB {}", names.join(", "))))
     }
 
-    async fn drop(&self, drop: &crate::sql::statement::Drop, parsed: &ParsedStatement) -> Result<()> {
+    async fn drop(&self, drop: &Drop, position: Position) -> Result<()> {
         let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
-        draft.drop(drop, parsed.position)?;
+        draft.drop(drop, position)?;
         self.commit_and_start(&draft).await
-    }
-
-    fn progress(&self) -> Progress {
-        let now = self.options.clock.now_ms();
-        let mut progress = Progress::default();
-        let metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (pipeline, metrics) in metrics.iter() {
-            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            progress.rows_in += load(&metrics.rows_in);
-            progress.rows_out += load(&metrics.rows_out);
-            progress.skipped += load(&metrics.skipped);
-            progress.checkpoints += load(&metrics.checkpoints);
-            progress.epoch = progress.epoch.max(load(&metrics.epoch));
-            if pipeline.phase().is_over() {
-                continue;
-            }
-            progress.running_jobs += pipeline.jobs().len();
-            let age = |at: i64| (at > 0).then(|| (now - at).max(0) as u64);
-            let checkpoint = age(metrics.last_checkpoint_ms.load(Ordering::Relaxed));
-            let lag = age(metrics.uncommitted_since_ms.load(Ordering::Relaxed));
-            progress.checkpoint_age_ms = progress.checkpoint_age_ms.max(checkpoint);
-            progress.lag_ms = progress.lag_ms.max(lag);
-        }
-        progress
     }
 
     /// Jobs that run in this process now.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 use crate::error::{Error, Result};
 
@@ -56,6 +56,21 @@ pub fn from_ordinal(data_type: &DataType, number: i64) -> Option<ArrayRef> {
     };
     let column = cast(&column, data_type).ok()?;
     column.is_valid(0).then_some(column)
+}
+
+/// A number of a column of this type as milliseconds since the Unix epoch; nothing if it is no time, or [`END`] or [`NONE`].
+pub fn to_ms(data_type: &DataType, number: i64) -> Option<i64> {
+    if number == END || number == NONE {
+        return None;
+    }
+    match data_type {
+        DataType::Timestamp(TimeUnit::Second, _) => number.checked_mul(1_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date64 => Some(number),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(number.div_euclid(1_000)),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(number.div_euclid(1_000_000)),
+        DataType::Date32 => number.checked_mul(86_400_000),
+        _ => None,
+    }
 }
 
 /// The least of some numbers of a column, or of the elements of a column of lists; nothing if there is none.

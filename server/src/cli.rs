@@ -9,6 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Where tables live unless `-w` says otherwise.
 const DEFAULT_WAREHOUSE: &str = "./warehouse";
 
+/// Where `frazil server` speaks HTTP unless it is told otherwise.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
 /// The most tasks a job can be split into: rows are spread over 256 virtual nodes, and a task owns at least one.
 const MAX_PARALLELISM: i64 = 256;
 
@@ -31,8 +34,10 @@ pub enum Command {
     Sql(SqlArgs),
     /// Execute a file and run its jobs: until the inputs end, or until SIGINT or SIGTERM.
     Run(RunArgs),
-    /// Serve a warehouse: resume its jobs, answer clients over the PostgreSQL protocol, until SIGINT or SIGTERM.
+    /// Serve a warehouse: resume its jobs, answer clients over the PostgreSQL protocol and HTTP, until SIGINT or SIGTERM.
     Server(ServerArgs),
+    /// Hand a file to a server, which runs its jobs from then on.
+    Submit(SubmitArgs),
 }
 
 /// Arguments of `frazil sql`.
@@ -41,6 +46,9 @@ pub struct SqlArgs {
     /// Directory or URL of the warehouse; a directory is created if it is missing.
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
     pub warehouse: String,
+    /// URL of a server that executes the statements, such as http://127.0.0.1:8080, instead of opening a warehouse.
+    #[arg(short, long, value_name = "URL", conflicts_with = "warehouse")]
+    pub server: Option<String>,
     /// Execute these statements, separated by `;`, and exit. Relative paths in them start at the current directory.
     #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
     pub command: Option<String>,
@@ -86,6 +94,34 @@ pub struct ServerArgs {
     /// How often results are committed, such as `1s` or `250ms`.
     #[arg(long, default_value = "1s", env = "FRAZIL_COMMIT_INTERVAL", value_parser = parse_duration)]
     pub commit_interval: Duration,
+    /// Memory that one statement may take for what it has to keep, such as 512MB: beyond it, it spills to disk or fails alone.
+    #[arg(long, default_value = "1GB", env = "FRAZIL_QUERY_MEMORY", value_parser = parse_size)]
+    pub query_memory: usize,
+    /// How long a statement may run, such as 5min, unless a client sets statement_timeout; without it, as long as it takes.
+    #[arg(long, env = "FRAZIL_STATEMENT_TIMEOUT", value_parser = parse_duration)]
+    pub statement_timeout: Option<Duration>,
+    /// PEM file with the certificate by which PostgreSQL connections are encrypted for clients that ask for it.
+    #[arg(long, env = "FRAZIL_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's key.
+    #[arg(long, env = "FRAZIL_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// TOML file with these settings; options and variables go before it.
+    #[arg(long, value_name = "FILE", env = "FRAZIL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print all settings with their meaning and present values, as such a file, and exit.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Arguments of `frazil submit`.
+#[derive(Debug, Clone, Args)]
+pub struct SubmitArgs {
+    /// The file. Relative paths in it start at the file's directory, which the server must be able to read.
+    pub file: PathBuf,
+    /// URL of the server.
+    #[arg(short, long, value_name = "URL", default_value = DEFAULT_SERVER, env = "FRAZIL_SERVER")]
+    pub server: String,
 }
 
 /// How rows are printed.
@@ -121,6 +157,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| format!("{number:?} is not a number"))?;
     let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// A number and a unit: `512MB`, `1GB`.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size = engine::options::parse_size(text).and_then(|size| usize::try_from(size).ok());
+    size.filter(|size| *size > 0).ok_or_else(|| "write a number and a unit, such as 512MB or 1GB".to_owned())
 }
 
 #[cfg(test)]

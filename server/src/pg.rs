@@ -19,11 +19,12 @@ mod session;
 mod startup;
 mod system;
 mod types;
-mod values;
+pub mod values;
 
 use std::sync::Arc;
 
 use engine::session::Engine;
+use pgwire::tokio::TlsAcceptor;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -31,13 +32,13 @@ use cancel::Cancellations;
 use connection::{Shared, talk};
 use system::System;
 
-/// Accepts connections until it is dropped; then all of them end.
+/// Accepts connections until it is dropped; then all of them end. `tls`: encrypts those of clients that ask for it.
 ///
 /// # Errors
 /// If the system tables cannot be made.
-pub async fn serve(engine: Engine, listener: TcpListener) -> engine::Result<()> {
+pub async fn serve(engine: Engine, listener: TcpListener, tls: Option<TlsAcceptor>) -> engine::Result<()> {
     let system = Arc::new(System::new(engine.clone()).await?);
-    let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), tls: None };
+    let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), tls };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -33,6 +33,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         commit_interval: args.commit_interval,
         base_dir: input.base_dir,
         clock: Arc::clone(&clock),
+        limits: engine::session::Limits::default(),
     };
     let engine = tokio::select! {
         engine = Engine::open(options) => engine?,

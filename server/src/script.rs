@@ -1,12 +1,11 @@
 //! `frazil sql` without a person: executes a whole text and prints only results.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use catalog::SystemClock;
-use engine::session::{Answer, Engine, EngineOptions};
+use engine::session::Answer;
 
-use crate::cli::{self, SqlArgs};
+use crate::cli::SqlArgs;
+use crate::executor::{self, Executor};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::Output;
@@ -15,30 +14,19 @@ use crate::signals::Signals;
 /// Executes the statements in turn until one fails. A text that does not parse as a whole is not begun.
 pub async fn play(args: &SqlArgs, input: Input) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let engine = Engine::open(options(args, &input)).await?;
+    let executor = Executor::open(args, input.base_dir, executor::clock()).await?;
     let outcome = tokio::select! {
-        outcome = execute(&engine, args, &input.sql) => outcome,
+        outcome = execute(&executor, args, &input.sql) => outcome,
         () = signals.next() => Err(Failure::Interrupted),
     };
-    // Views created here ran here: what they did is committed also when a later statement failed.
-    let closed = engine.shutdown().await.map_err(Failure::from);
-    outcome.and(closed)
+    // What the statements before did is committed also when a later one failed.
+    outcome.and(executor.close().await)
 }
 
-fn options(args: &SqlArgs, input: &Input) -> EngineOptions {
-    EngineOptions {
-        warehouse: args.warehouse.clone(),
-        parallelism: cli::default_parallelism(),
-        commit_interval: cli::DEFAULT_COMMIT_INTERVAL,
-        base_dir: input.base_dir.clone(),
-        clock: Arc::new(SystemClock::new()),
-    }
-}
-
-async fn execute(engine: &Engine, args: &SqlArgs, sql: &str) -> Result<(), Failure> {
+async fn execute(executor: &Executor, args: &SqlArgs, sql: &str) -> Result<(), Failure> {
     let output = Output::new(args.format);
-    for statement in engine.parse(sql).map_err(Failure::about(sql))? {
-        match engine.execute(&statement).await.map_err(Failure::about(sql))? {
+    for part in executor::parts(sql)? {
+        match executor.execute(&part, sql).await? {
             Answer::Rows(rows) => {
                 output.print(rows).await?;
             }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use catalog::{Clock, SystemClock};
-use engine::session::{Engine, EngineOptions};
+use engine::session::{Engine, EngineOptions, Limits};
 use tokio::net::TcpListener;
 
 use crate::cli::{self, ServerArgs};
 use crate::failure::Failure;
 use crate::signals::Signals;
-use crate::{http, logging, pg};
+use crate::{http, logging, pg, tls};
 
 /// Serves until SIGINT or SIGTERM; then takes a last checkpoint of every job. A second signal ends at once.
 pub async fn run(args: ServerArgs) -> Result<(), Failure> {
@@ -24,6 +24,10 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
             )));
         }
     }
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        _ => None,
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let base_dir =
         std::env::current_dir().map_err(|source| Failure::io("cannot read the current directory", source))?;
@@ -33,6 +37,7 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
         commit_interval: args.commit_interval,
         base_dir,
         clock,
+        limits: Limits { memory: args.query_memory, timeout: args.statement_timeout },
     })
     .await?;
     let (pg, pg_address) = listen(args.pg).await?;
@@ -44,7 +49,7 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
         engine.resume().await?;
         ready.store(true, Ordering::Release);
         tracing::info!("ready: PostgreSQL protocol on {pg_address}, HTTP on {http_address}");
-        pg::serve(engine.clone(), pg).await
+        pg::serve(engine.clone(), pg, tls).await
     };
     tokio::select! {
         served = serve_pg => served?,

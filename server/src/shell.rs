@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{Clock, SystemClock};
-use engine::session::{Answer, Engine, EngineOptions};
+use catalog::Clock;
+use engine::session::Answer;
 use reedline::{FileBackedHistory, Reedline, Signal, ValidationResult, Validator};
 
-use crate::cli::{self, Format, SqlArgs};
+use crate::cli::{Format, SqlArgs};
+use crate::executor::{self, Executor};
 use crate::failure::Failure;
 use crate::input;
 use crate::output::Output;
@@ -28,6 +29,7 @@ Ctrl-D leaves, the arrow keys and Ctrl-R bring back what was typed before.
   SHOW TABLES; SHOW VIEWS; SHOW JOBS;     what there is and what runs          \\d
   DESCRIBE name;                          the columns of a table or view       \\d name
   EXPLAIN [INCREMENTAL] SELECT ...;       how a query would be computed
+  PAUSE | RESUME | RESTART | STOP JOB j;  control what runs continuously
   FLUSH;                                  wait until all views are up to date
   VERIFY MATERIALIZED VIEW name;          compute a view anew and compare
   help, exit                              this text; leave                     \\?  \\q";
@@ -44,24 +46,20 @@ enum Line {
 /// Talks to the user until they leave. Errors of statements do not end it.
 pub async fn interact(args: &SqlArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let engine = Engine::open(EngineOptions {
-        warehouse: args.warehouse.clone(),
-        parallelism: cli::default_parallelism(),
-        commit_interval: cli::DEFAULT_COMMIT_INTERVAL,
-        base_dir: input::current_dir()?,
-        clock: Arc::clone(&clock),
-    })
-    .await?;
-    say(&format!("Frazil {}, warehouse {}. \"help\" for help.", env!("CARGO_PKG_VERSION"), args.warehouse))?;
-    let shell = Shell { engine, clock, format: args.format };
+    let clock = executor::clock();
+    let executor = Executor::open(args, input::current_dir()?, Arc::clone(&clock)).await?;
+    let place = match &args.server {
+        Some(url) => format!("server {url}"),
+        None => format!("warehouse {}", args.warehouse),
+    };
+    say(&format!("Frazil {}, {place}. \"help\" for help.", env!("CARGO_PKG_VERSION")))?;
+    let shell = Shell { executor, clock, format: args.format };
     let outcome = shell.converse(&mut signals).await;
-    let closed = shell.engine.shutdown().await.map_err(Failure::from);
-    outcome.and(closed)
+    outcome.and(shell.executor.close().await)
 }
 
 struct Shell {
-    engine: Engine,
+    executor: Executor,
     clock: Arc<dyn Clock>,
     format: Format,
 }
@@ -110,9 +108,9 @@ impl Shell {
     }
 
     async fn execute(&self, sql: &str) -> Result<(), Failure> {
-        for statement in self.engine.parse(sql).map_err(Failure::about(sql))? {
+        for part in executor::parts(sql)? {
             let start = self.clock.monotonic();
-            match self.engine.execute(&statement).await.map_err(Failure::about(sql))? {
+            match self.executor.execute(&part, sql).await? {
                 Answer::Rows(rows) => {
                     Output::new(self.format).print(rows).await?;
                 }

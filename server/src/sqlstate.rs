@@ -27,6 +27,8 @@ pub fn sqlstate(error: &Error) -> &'static str {
         ErrorKind::Data => "22000",
         ErrorKind::Conflict => "40001",
         ErrorKind::Fenced => "55006",
+        ErrorKind::Unavailable if says("statement_timeout") => "57014",
+        ErrorKind::Unavailable if says("more memory than it may take") => "53200",
         ErrorKind::Unavailable => "58000",
         ErrorKind::Corrupt => "XX001",
         ErrorKind::Internal => "XX000",

@@ -9,7 +9,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("catalog", &[]),
     ("storage", &["catalog"]),
     ("engine", &["catalog", "storage"]),
-    ("server", &["catalog", "storage", "engine"]),
+    ("server", &["catalog", "storage", "engine", "sql-tests"]),
     ("sql-tests", &["catalog", "storage", "engine"]),
     ("benches", &["catalog", "storage", "engine"]),
 ];

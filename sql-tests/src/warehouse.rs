@@ -181,6 +181,7 @@ impl Warehouse {
                 by: BETWEEN_LIVES * self.openings,
                 days: self.days.clone(),
             }),
+            limits: engine::session::Limits::default(),
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

@@ -26,6 +26,7 @@ fn run(warehouse: &Path, killed: bool) {
             commit_interval: Duration::from_millis(20),
             base_dir: warehouse.to_owned(),
             clock,
+            limits: engine::session::Limits::default(),
         };
         let engine = Engine::open(options).await.unwrap();
         engine.run(FILE).await.unwrap();

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use catalog::{
     Action, Catalog, Commit, Error, ErrorKind, FileReferences, Lease, ManualClock, Object, ObjectId, ObjectKind,
-    Result, Snapshot, SqliteCatalog, TableState, Version,
+    Result, Snapshot, SqliteCatalog, TableState, TableVersion, Version,
 };
 use uuid::Uuid;
 
@@ -56,6 +56,10 @@ impl Catalog for FaultyCatalog {
 
     async fn version_at(&self, at_ms: i64) -> Result<Version> {
         self.inner.version_at(at_ms).await
+    }
+
+    async fn table_versions(&self, table: ObjectId, limit: u32) -> Result<Vec<TableVersion>> {
+        self.inner.table_versions(table, limit).await
     }
 
     async fn referenced_files(&self) -> Result<FileReferences> {

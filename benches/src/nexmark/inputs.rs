@@ -123,6 +123,7 @@ async fn generate(events: u64, format: Format, directory: &Path) -> anyhow::Resu
         commit_interval: Duration::from_secs(1),
         base_dir: warehouse.path().to_path_buf(),
         clock: Arc::new(SystemClock::new()),
+        limits: engine::session::Limits::default(),
     })
     .await?;
     // One split: the files are in the order of event time.

@@ -41,6 +41,7 @@ pub async fn run(args: &Args, inputs: &Inputs, query: &Query) -> anyhow::Result<
         commit_interval: args.commit_interval(),
         base_dir: std::env::current_dir()?,
         clock: Arc::clone(&clock),
+        limits: engine::session::Limits::default(),
     })
     .await?;
     for statement in engine.parse(inputs.ddl())? {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{START_MS, Setup, add, assert_refused, assert_same, checkpoint, job, strings, swap};
-use crate::{Action, ErrorKind, Result};
+use crate::{Action, ErrorKind, Result, TableVersion, TableVersionChange};
 
 pub(super) async fn pinned_reads_do_not_move(s: Setup) -> Result<()> {
     let t = s.table("t").await?;
@@ -79,6 +79,33 @@ pub(super) async fn versions_are_found_by_time(s: Setup) -> Result<()> {
     assert_eq!(s.a.version_at(START_MS + 10).await?, 4);
     s.commit(vec![Action::ExpireVersionsBefore(3)]).await?;
     assert_refused(s.a.version_at(START_MS).await, ErrorKind::NotFound);
+    Ok(())
+}
+
+pub(super) async fn versions_of_a_table_are_listed(s: Setup) -> Result<()> {
+    let (t, u) = (s.table("t").await?, s.table("u").await?);
+    let first = s.commit(vec![add(t, "t/1"), add(t, "t/2"), add(u, "u/1")]).await?;
+    s.clock.advance(Duration::from_millis(5));
+    let second = s.commit(vec![add(t, "t/3")]).await?;
+    let tiered = s.commit(vec![swap(t, None, "m1", &["t/1", "t/2"])]).await?;
+    let rows = |version, at, rows| TableVersion {
+        version,
+        committed_ms: Some(at),
+        change: TableVersionChange::Segments { rows },
+    };
+    let metadata = TableVersion {
+        version: tiered,
+        committed_ms: Some(START_MS + 5),
+        change: TableVersionChange::Metadata { location: "m1".to_owned() },
+    };
+    let all = vec![metadata.clone(), rows(second, START_MS + 5, 3), rows(first, START_MS, 6)];
+    assert_eq!(s.a.table_versions(t, 10).await?, all);
+    assert_eq!(s.b.table_versions(t, 10).await?, all);
+    assert_eq!(s.b.table_versions(t, 1).await?, all[..2]);
+    // What is dropped is forgotten, and a pointer that stays is not named again.
+    s.commit(vec![Action::DropRetained { table: t, paths: strings(&["t/1", "t/2"]) }]).await?;
+    assert_eq!(s.a.table_versions(t, 10).await?, all[..2]);
+    assert_eq!(s.a.table_versions(u, 10).await?, [rows(first, START_MS, 3)]);
     Ok(())
 }
 

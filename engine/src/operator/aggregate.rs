@@ -208,11 +208,6 @@ impl Aggregate {
         })
     }
 
-    /// Schema and state tables.
-    pub fn info(&self) -> &OperatorInfo {
-        &self.info
-    }
-
     /// Estimate of groups held, for EXPLAIN and metrics.
     pub fn groups(&self) -> usize {
         self.groups.len()
@@ -359,6 +354,10 @@ impl Aggregate {
 }
 
 impl Operator for Aggregate {
+    fn info(&self) -> OperatorInfo {
+        self.info.clone()
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -413,6 +412,10 @@ impl Operator for Aggregate {
 
     fn state_rows(&self) -> usize {
         self.groups.len() + self.calls.multisets.iter().map(|(multiset, _)| multiset.len()).sum::<usize>()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.groups.bytes() + self.calls.bytes()
     }
 }
 

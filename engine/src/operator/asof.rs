@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::hash;
 use crate::operator::columns::{self, compact, encoded_as};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
-use crate::rows::{KeyIndex, NO_SLOT, OrderKey};
+use crate::rows::{KeyIndex, NO_SLOT, OrderKey, vec_bytes};
 use side::Side;
 
 /// Output rows that are gathered at once.
@@ -164,15 +164,6 @@ impl AsOf {
             lone: Vec::new(),
             looked_at: 0,
         })
-    }
-
-    /// What is fixed about it. State tables: `left` and `right`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo {
-            name: "AsOfJoin",
-            schema: self.output.clone(),
-            state: vec![self.sides[0].table("left"), self.sides[1].table("right")],
-        }
     }
 
     /// Takes out rows without key or time.
@@ -348,6 +339,15 @@ fn is_range(from: Bound<&OrderKey>, to: Bound<&OrderKey>) -> bool {
 }
 
 impl Operator for AsOf {
+    // State tables: `left` and `right`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo {
+            name: "AsOfJoin",
+            schema: self.output.clone(),
+            state: vec![self.sides[0].table("left"), self.sides[1].table("right")],
+        }
+    }
+
     fn on_changes(&mut self, input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         if input > 1 {
             return Err(Error::internal("an ASOF join has two inputs").with("input", input));
@@ -412,5 +412,10 @@ impl Operator for AsOf {
 
     fn state_rows(&self) -> usize {
         self.sides.iter().map(Side::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        let by_time = vec_bytes(&self.by_time) + self.state_rows() * size_of::<(OrderKey, Vec<u32>)>();
+        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>() + by_time + vec_bytes(&self.partners)
     }
 }

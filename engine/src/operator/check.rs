@@ -35,8 +35,9 @@ pub struct Checked<O> {
 }
 
 impl<O: Operator> Checked<O> {
-    /// Wraps `operator`, whose facts are `info` and whose inputs have the schemas `inputs`.
-    pub fn new(operator: O, info: OperatorInfo, inputs: Vec<SchemaRef>) -> Self {
+    /// Wraps `operator`, whose inputs have the schemas `inputs`.
+    pub fn new(operator: O, inputs: Vec<SchemaRef>) -> Self {
+        let info = operator.info();
         let bounds = vec![vec![]; inputs.len()];
         Self { operator, info, inputs, phase: Phase::Restoring, last: None, bounds }
     }
@@ -110,6 +111,10 @@ fn types(schema: &Schema) -> Vec<(&str, &DataType)> {
 }
 
 impl<O: Operator> Operator for Checked<O> {
+    fn info(&self) -> OperatorInfo {
+        self.info.clone()
+    }
+
     fn on_changes(&mut self, input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()> {
         let schema = self.inputs.get(input).ok_or_else(|| self.breach(format!("it has no input {input}")))?;
         let same =
@@ -173,9 +178,17 @@ impl<O: Operator> Operator for Checked<O> {
     fn state_rows(&self) -> usize {
         self.operator.state_rows()
     }
+
+    fn state_bytes(&self) -> usize {
+        self.operator.state_bytes()
+    }
 }
 
 impl<O: Operator + ?Sized> Operator for Box<O> {
+    fn info(&self) -> OperatorInfo {
+        (**self).info()
+    }
+
     fn on_watermark(&mut self, input: usize, bounds: &[Bound]) -> Result<()> {
         (**self).on_watermark(input, bounds)
     }
@@ -203,6 +216,10 @@ impl<O: Operator + ?Sized> Operator for Box<O> {
     fn state_rows(&self) -> usize {
         (**self).state_rows()
     }
+
+    fn state_bytes(&self) -> usize {
+        (**self).state_bytes()
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +234,7 @@ mod tests {
 
     /// Emits the given weights of one row, as stateful or stateless operators should or should not.
     struct Emits {
+        info: OperatorInfo,
         early: Vec<i64>,
         late: Vec<i64>,
     }
@@ -231,6 +249,9 @@ mod tests {
     }
 
     impl Operator for Emits {
+        fn info(&self) -> OperatorInfo {
+            self.info.clone()
+        }
         fn on_changes(&mut self, _: usize, _: Changes, out: &mut Vec<Changes>) -> Result<()> {
             out.extend(changes(&self.early));
             Ok(())
@@ -254,7 +275,7 @@ mod tests {
         let table = StateTable { name: "t", schema: schema(), key_len: 1 };
         let state = if stateful { vec![table] } else { vec![] };
         let info = OperatorInfo { name: "Emits", schema: schema(), state };
-        Checked::new(Box::new(Emits { early: early.to_vec(), late: late.to_vec() }), info, vec![schema()])
+        Checked::new(Box::new(Emits { info, early: early.to_vec(), late: late.to_vec() }), vec![schema()])
     }
 
     fn epoch(number: u64) -> Epoch {

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::hash::{hash_columns, vnode};
 use crate::operator::ledger::{Ledger, damaged};
 use crate::operator::{StateDelta, StateTable, columns};
-use crate::rows::KeyIndex;
+use crate::rows::{KeyIndex, vec_bytes};
 
 /// What is known of a row beside its columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,6 +66,11 @@ impl HeldRows {
 
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Estimate of the memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.bytes() + vec_bytes(&self.held) + vec_bytes(&self.touched) + self.ledger.bytes()
     }
 
     /// Slots of all rows.

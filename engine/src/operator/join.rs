@@ -226,15 +226,6 @@ impl Join {
         })
     }
 
-    /// What is fixed about it. State tables: `left` and `right`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo {
-            name: "Join",
-            schema: self.layout.schema.clone(),
-            state: vec![self.sides[0].table("left"), self.sides[1].table("right")],
-        }
-    }
-
     /// Puts aside rows whose key holds a NULL; gives the others.
     fn without_null_keys(&mut self, side: usize, changes: Changes) -> Result<Changes> {
         let keys = self.layout.key_columns(side, changes.rows());
@@ -431,6 +422,15 @@ impl Residual {
 }
 
 impl Operator for Join {
+    // State tables: `left` and `right`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo {
+            name: "Join",
+            schema: self.layout.schema.clone(),
+            state: vec![self.sides[0].table("left"), self.sides[1].table("right")],
+        }
+    }
+
     fn on_changes(&mut self, input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         if input > 1 {
             return Err(Error::internal("a join has two inputs").with("input", input));
@@ -499,5 +499,9 @@ impl Operator for Join {
 
     fn state_rows(&self) -> usize {
         self.sides.iter().map(Side::len).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>()
     }
 }

@@ -44,7 +44,7 @@ pub struct Seen<'a> {
 }
 
 /// Makes the instance of a number, with its facts.
-type Make = Box<dyn Fn(usize) -> (Box<dyn Operator>, OperatorInfo)>;
+type Make = Box<dyn Fn(usize) -> Box<dyn Operator>>;
 
 /// An operator and what it must compute.
 pub struct Law {
@@ -72,10 +72,10 @@ pub const STEP: i64 = 3;
 type Outcome<T> = Result<T, TestCaseError>;
 
 impl Law {
-    /// `make` gives a fresh instance with its facts, `oracle` the right answer.
+    /// `make` gives a fresh instance, `oracle` the right answer.
     pub fn new(
         inputs: Vec<Input>,
-        make: impl Fn() -> (Box<dyn Operator>, OperatorInfo) + 'static,
+        make: impl Fn() -> Box<dyn Operator> + 'static,
         oracle: impl Fn(&Seen<'_>) -> ZSet + 'static,
     ) -> Self {
         Self::per_instance(inputs, move |_| make(), oracle)
@@ -84,7 +84,7 @@ impl Law {
     /// As [`Law::new`], where `make` is told which of the parallel instances it makes.
     pub fn per_instance(
         inputs: Vec<Input>,
-        make: impl Fn(usize) -> (Box<dyn Operator>, OperatorInfo) + 'static,
+        make: impl Fn(usize) -> Box<dyn Operator> + 'static,
         oracle: impl Fn(&Seen<'_>) -> ZSet + 'static,
     ) -> Self {
         let (make, oracle) = (Box::new(make), Box::new(oracle));
@@ -173,7 +173,7 @@ fn owner(vnode: u8, instances: usize) -> usize {
 impl<'a> Run<'a> {
     fn new(law: &'a Law, instances: usize) -> Outcome<Self> {
         let instances = if law.parallel { instances } else { 1 };
-        let (_, info) = (law.make)(0);
+        let info = (law.make)(0).info();
         let empty = vec![ZSet::new(); law.inputs.len()];
         let mut run = Self {
             law,
@@ -260,6 +260,8 @@ impl<'a> Run<'a> {
         }
         let seen = Seen { totals: &self.totals, epochs: &self.epochs, timestamp_ms: epoch.timestamp_ms };
         prop_assert_eq!(&self.output, &(self.law.oracle)(&seen), "output (left) and oracle (right) after {:?}", epoch);
+        let mut sizes = self.instances.iter().map(|instance| (instance.state_rows(), instance.state_bytes()));
+        prop_assert!(sizes.all(|(rows, bytes)| rows == 0 || bytes > 0), "rows of state that take no memory");
         Ok(())
     }
 
@@ -336,7 +338,7 @@ impl<'a> Run<'a> {
     /// Replaces all instances by fresh ones that own the state's vnodes.
     fn start(&mut self, instances: usize, fold: bool) -> Outcome<()> {
         let schemas = self.law.inputs.iter().map(|input| input.schema.clone()).collect::<Vec<_>>();
-        let fresh = |index| Box::new(Checked::new((self.law.make)(index).0, self.info.clone(), schemas.clone()));
+        let fresh = |index| Box::new(Checked::new((self.law.make)(index), schemas.clone()));
         self.instances = (0..instances).map(|index| fresh(index) as Box<dyn Operator>).collect();
         let deltas = if fold { self.fold() } else { self.saved.clone() };
         for delta in deltas {

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{StateDelta, columns};
+use crate::rows::vec_bytes;
 
 /// Rows of one delta: few enough that what is made of them on the way to the disk stays in memory that is used again.
 const ROWS_PER_DELTA: usize = 16 * 1024;
@@ -80,6 +81,11 @@ impl Ledger {
         if entry.id < self.saved {
             self.gone.push((entry.vnode, entry.id));
         }
+    }
+
+    /// Estimate of the memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        vec_bytes(&self.entries) + vec_bytes(&self.dirty) + vec_bytes(&self.gone)
     }
 
     /// Ends restoring.

@@ -48,11 +48,6 @@ impl EmitOnClose {
         Ok(Self { spec: spec.clone(), rows, by_time: Expiry::default(), watermark: NONE, unsorted: false })
     }
 
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo { name: "EmitOnClose", schema: self.spec.schema.clone(), state: vec![self.rows.table()] }
-    }
-
     fn sort(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.unsorted) {
             return Ok(());
@@ -70,6 +65,11 @@ fn moment(time: Option<i64>) -> i64 {
 }
 
 impl Operator for EmitOnClose {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo { name: "EmitOnClose", schema: self.spec.schema.clone(), state: vec![self.rows.table()] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.sort()?;
         let times = ordinals(changes.rows().column(self.spec.time))?;
@@ -119,6 +119,11 @@ impl Operator for EmitOnClose {
     fn state_rows(&self) -> usize {
         self.rows.len()
     }
+
+    fn state_bytes(&self) -> usize {
+        // By time every row is named once.
+        self.rows.bytes() + self.rows.len() * size_of::<u32>()
+    }
 }
 
 /// The columns of held rows in the encoding of the schema.
@@ -143,11 +148,10 @@ mod tests {
         let schema = Schema::new(vec![Field::new("ts", micros, true), Field::new("k", DataType::Utf8, true)]);
         let schema = Arc::new(schema);
         let input = Input::new(schema.clone(), &[1]).insert_only();
-        let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+        let make = move || -> Box<dyn Operator> {
             let spec = EmitOnCloseSpec { schema: schema.clone(), time: 0, route: vec![1] };
             let operator = EmitOnClose::new(&spec).unwrap();
-            let info = operator.info();
-            (Box::new(operator), info)
+            Box::new(operator)
         };
         // The rows behind the watermark that the epoch started with.
         let oracle = |seen: &Seen<'_>| -> ZSet {

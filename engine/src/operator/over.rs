@@ -31,7 +31,7 @@ use crate::operator::columns::{self, compact};
 use crate::operator::ledger::Ledger;
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
-use crate::rows::{KeyIndex, NO_SLOT, RowStore};
+use crate::rows::{KeyIndex, NO_SLOT, RowStore, vec_bytes};
 use evaluate::Batch;
 use partition::{Edits, Partition, Touched};
 
@@ -113,12 +113,6 @@ impl Over {
             evaluated: 0,
             spec: spec.clone(),
         })
-    }
-
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
-        OperatorInfo { name: "Over", schema: self.spec.output.clone(), state: vec![table] }
     }
 
     fn width(&self) -> usize {
@@ -245,6 +239,12 @@ impl Over {
 }
 
 impl Operator for Over {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
+        OperatorInfo { name: "Over", schema: self.spec.output.clone(), state: vec![table] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.pending.push(changes);
         Ok(())
@@ -318,6 +318,13 @@ impl Operator for Over {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        // The partitions name every row once.
+        let partitions = vec_bytes(&self.partitions) + self.rows.len() * size_of::<u32>();
+        let places = vec_bytes(&self.result_of) + vec_bytes(&self.partition_of) + partitions;
+        self.keys.bytes() + self.rows.bytes() + self.results.bytes() + self.ledger.bytes() + places
     }
 }
 

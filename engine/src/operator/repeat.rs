@@ -29,14 +29,13 @@ impl Repeat {
         }
         Ok(Self { number, output })
     }
-
-    /// What is fixed about it.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo { name: "Repeat", schema: self.output.clone(), state: vec![] }
-    }
 }
 
 impl Operator for Repeat {
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo { name: "Repeat", schema: self.output.clone(), state: vec![] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()> {
         let numbers = changes.rows().column(self.number).as_primitive::<Int64Type>();
         let often = |row: &u32| {
@@ -74,8 +73,7 @@ mod tests {
         let schema = input.clone();
         let make = move || {
             let repeat = Repeat::new(&schema, 1, output.clone()).unwrap();
-            let info = repeat.info();
-            (Box::new(repeat) as Box<dyn Operator>, info)
+            Box::new(repeat) as Box<dyn Operator>
         };
         let law = Law::new(vec![Input::new(input, &[0])], make, |seen| {
             let mut answer = ZSet::new();

@@ -16,6 +16,7 @@ use crate::operator::columns::{self, compact};
 use crate::operator::held::HeldRows;
 use crate::operator::on_close::encoded;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
+use crate::rows::vec_bytes;
 use crate::watermark::ordinals;
 
 /// Rows that are gathered at once.
@@ -112,11 +113,6 @@ impl Temporal {
         Ok(Self { spec: spec.clone(), rows, spans: Vec::new(), agenda: BTreeSet::new(), unsorted: false })
     }
 
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo { name: "TemporalFilter", schema: self.spec.output.clone(), state: vec![self.rows.table()] }
-    }
-
     /// The span of every row.
     fn spans(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Span>> {
         let mut spans = vec![(i64::MIN, i64::MAX); rows];
@@ -174,6 +170,11 @@ fn micros(column: &ArrayRef) -> Result<Int64Array> {
 }
 
 impl Operator for Temporal {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo { name: "TemporalFilter", schema: self.spec.output.clone(), state: vec![self.rows.table()] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.sort()?;
         let spans = self.spans(changes.rows().columns(), changes.len())?;
@@ -230,6 +231,10 @@ impl Operator for Temporal {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.bytes() + vec_bytes(&self.spans) + self.agenda.len() * size_of::<(i64, u32)>()
     }
 }
 

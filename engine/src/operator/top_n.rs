@@ -25,7 +25,7 @@ use crate::operator::columns::{self, compact};
 use crate::operator::ledger::{Ledger, damaged};
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
-use crate::rows::KeyIndex;
+use crate::rows::{KeyIndex, vec_bytes};
 use crate::watermark::Bound;
 use expiry::PartitionExpiry;
 use partition::{Partition, Record, Window};
@@ -133,12 +133,6 @@ impl TopN {
             walked: 0,
             spec: spec.clone(),
         })
-    }
-
-    /// What is fixed about it. State table: `rows`, keyed by a row number.
-    pub fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
-        OperatorInfo { name: "TopN", schema: self.spec.output.clone(), state: vec![table] }
     }
 
     /// Whether rows beyond the window can be forgotten, since nothing before them ever disappears.
@@ -270,6 +264,12 @@ impl TopN {
 }
 
 impl Operator for TopN {
+    // State table: `rows`, keyed by a row number.
+    fn info(&self) -> OperatorInfo {
+        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
+        OperatorInfo { name: "TopN", schema: self.spec.output.clone(), state: vec![table] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.sort();
         self.number_partitions(changes.rows().columns(), changes.len())?;
@@ -365,5 +365,11 @@ impl Operator for TopN {
 
     fn state_rows(&self) -> usize {
         self.rows.len()
+    }
+
+    fn state_bytes(&self) -> usize {
+        // The partitions name every row once.
+        let partitions = vec_bytes(&self.partitions) + self.rows.len() * size_of::<u32>();
+        self.keys.bytes() + self.rows.bytes() + vec_bytes(&self.records) + self.ledger.bytes() + partitions
     }
 }

@@ -77,11 +77,6 @@ impl Unnest {
         Ok(Self { levels: spec.lists.iter().map(|list| list.depth).max().unwrap_or(0), spec: spec.clone() })
     }
 
-    /// What is fixed about it.
-    pub fn info(&self) -> OperatorInfo {
-        OperatorInfo { name: "Unnest", schema: self.spec.output.clone(), state: vec![] }
-    }
-
     /// Changes in, changes out.
     ///
     /// # Errors
@@ -251,6 +246,10 @@ impl Plan {
 }
 
 impl Operator for Unnest {
+    fn info(&self) -> OperatorInfo {
+        OperatorInfo { name: "Unnest", schema: self.spec.output.clone(), state: vec![] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, out: &mut Vec<Changes>) -> Result<()> {
         let changes = self.apply(&changes)?;
         if !changes.is_empty() {
@@ -291,8 +290,7 @@ mod tests {
     fn law(preserve_nulls: bool) -> Law {
         let make = move || {
             let unnest = Unnest::new(&spec(preserve_nulls)).unwrap();
-            let info = unnest.info();
-            (Box::new(unnest) as Box<dyn Operator>, info)
+            Box::new(unnest) as Box<dyn Operator>
         };
         Law::new(vec![Input::new(spec(preserve_nulls).input, &[0])], make, move |seen| {
             let mut answer = ZSet::new();
@@ -351,8 +349,7 @@ mod tests {
         let for_law = spec.clone();
         let make = move || {
             let unnest = Unnest::new(&for_law).unwrap();
-            let info = unnest.info();
-            (Box::new(unnest) as Box<dyn Operator>, info)
+            Box::new(unnest) as Box<dyn Operator>
         };
         let items = |value: &Value| if let Value::List(items) = value { items.clone() } else { vec![] };
         let law = Law::new(vec![Input::new(input, &[0])], make, move |seen| {

@@ -26,6 +26,17 @@ pub fn explain(plan: &IncrementalPlan) -> String {
     text
 }
 
+/// Every node as it stands in [`explain`], by its place in the plan: what it does, and what is known about it.
+pub fn lines(plan: &IncrementalPlan) -> Vec<String> {
+    let timed = watermark::columns(plan);
+    (0..plan.nodes.len()).map(|place| line(plan, &timed, place, &Route::Local)).collect()
+}
+
+/// What a node does, in one line.
+pub fn label(plan: &IncrementalPlan, place: usize) -> Option<String> {
+    plan.nodes.get(place).map(|node| describe(plan, node))
+}
+
 /// A node with several consumers is printed whole once, and by name where it comes again.
 fn print(
     plan: &IncrementalPlan,

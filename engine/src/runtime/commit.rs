@@ -35,6 +35,33 @@ pub struct Checkpoint {
     pub time: TimeReached,
 }
 
+/// What a checkpoint wrote of one job: state, and changes of its tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many files.
+    pub files: u64,
+    /// Their size.
+    pub bytes: u64,
+}
+
+impl Written {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// A checkpoint that is durable and visible.
+#[derive(Debug)]
+pub struct Committed {
+    /// The version that it made.
+    pub version: Version,
+    /// The tables that changed.
+    pub tables: Vec<ObjectId>,
+    /// What was written, by job.
+    pub written: Vec<Written>,
+}
+
 /// A fold that runs beside the commits.
 struct Fold {
     /// How many of the job's files it replaces.
@@ -104,8 +131,8 @@ impl Committer {
         self.splits.get(&node).cloned().unwrap_or_default()
     }
 
-    /// Makes one checkpoint durable and visible. Returns its version and the tables that changed.
-    pub async fn commit(&mut self, checkpoint: Checkpoint) -> Result<(Version, Vec<ObjectId>)> {
+    /// Makes one checkpoint durable and visible.
+    pub async fn commit(&mut self, checkpoint: Checkpoint) -> Result<Committed> {
         let Checkpoint { epoch, parts, through, time } = checkpoint;
         let mut outputs: BTreeMap<ObjectId, Vec<Changes>> = BTreeMap::new();
         let mut sections = self.jobs.iter().map(|_| Vec::new()).collect::<Vec<_>>();
@@ -128,14 +155,16 @@ impl Committer {
                 *late.entry(node).or_default() += rows;
             }
         }
-        let mut actions = self.segments(&outputs).await?;
+        let (mut actions, mut written) = self.segments(&outputs).await?;
         let mut superseded = Vec::new();
         let mut next = Vec::new();
         for (job, sections) in sections.into_iter().enumerate() {
             let (mut state, old) = self.after_fold(job).await?;
             superseded.extend(old);
             if !sections.is_empty() {
-                state.push(write_state(&self.warehouse, self.flow.jobs[job].job.id, sections).await?);
+                let file = write_state(&self.warehouse, self.flow.jobs[job].job.id, sections).await?;
+                written[job].add(file.bytes);
+                state.push(file);
             }
             let mut payload = self.payload(job, epoch, through, &state, &skipped);
             self.note_time(job, &time, &late, &mut payload);
@@ -153,19 +182,21 @@ impl Committer {
             // What cannot be deleted now is garbage for the sweep.
             let _ = self.warehouse.delete(&file.path).await;
         }
-        Ok((version, outputs.into_keys().collect()))
+        Ok(Committed { version, tables: outputs.into_keys().collect(), written })
     }
 
-    async fn segments(&self, outputs: &BTreeMap<ObjectId, Vec<Changes>>) -> Result<Vec<Action>> {
+    /// Writes the changes of all tables; gives what names them, and what was written by job.
+    async fn segments(&self, outputs: &BTreeMap<ObjectId, Vec<Changes>>) -> Result<(Vec<Action>, Vec<Written>)> {
         let mut actions = Vec::new();
-        let targets = self.flow.jobs.iter().flat_map(|job| &job.parts).map(|part| part.target.object());
-        for object in targets.chain(self.flow.late_tables()) {
+        let mut written = vec![Written::default(); self.flow.jobs.len()];
+        for (job, object) in self.flow.written_tables() {
             if let Some(changes) = outputs.get(&object.id) {
                 let segment = write_segment(&self.warehouse, object, changes, false).await?;
+                written[job].add(segment.bytes);
                 actions.push(Action::AddSegments { table: object.id, segments: vec![segment] });
             }
         }
-        Ok(actions)
+        Ok((actions, written))
     }
 
     /// A job's state files with a finished fold taken in, and the files that it replaced.

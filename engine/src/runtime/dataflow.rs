@@ -129,9 +129,30 @@ pub struct Edge {
     pub route: Route,
 }
 
+/// Where a node comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It reads this connector for all scans that stand at the same positions.
+    Input(Arc<Object>),
+    /// It is an operator of a query.
+    Plan {
+        /// Which of its job's.
+        part: usize,
+        /// Its place in the query's plan.
+        place: usize,
+    },
+    /// It takes the result of a query.
+    Output {
+        /// Which of its job's.
+        part: usize,
+    },
+}
+
 /// One node, of which every slot has an instance.
 #[derive(Clone)]
 pub struct FlowNode {
+    /// Where it comes from.
+    pub origin: Origin,
     /// The job whose state it is, as an index into [`Dataflow::jobs`].
     pub job: usize,
     /// Number under which its state is stored within the job.
@@ -239,12 +260,14 @@ impl Dataflow {
         Ok(flow)
     }
 
-    /// Tables that take late rows.
-    pub fn late_tables(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.nodes.iter().filter_map(|node| match &node.role {
-            Role::LateOutput { table } => Some(table),
+    /// The tables and sinks that are written, those that take late rows included, each with its job.
+    pub fn written_tables(&self) -> impl Iterator<Item = (usize, &Arc<Object>)> {
+        let jobs = self.jobs.iter().enumerate();
+        let targets = jobs.flat_map(|(index, job)| job.parts.iter().map(move |part| (index, part.target.object())));
+        targets.chain(self.nodes.iter().filter_map(|node| match &node.role {
+            Role::LateOutput { table } => Some((node.job, table)),
             _ => None,
-        })
+        }))
     }
 
     /// How many nodes pass a watermark on an epoch late.
@@ -307,6 +330,7 @@ impl Builder {
     /// Adds a node. Its inputs are there already.
     fn push(
         &mut self,
+        origin: Origin,
         (job, operator): (usize, u32),
         role: Role,
         schema: SchemaRef,
@@ -324,7 +348,7 @@ impl Builder {
             }
             _ => vec![],
         };
-        self.flow.nodes.push(FlowNode { job, operator, role, schema, outputs: vec![], inputs, rules });
+        self.flow.nodes.push(FlowNode { origin, job, operator, role, schema, outputs: vec![], inputs, rules });
         self.flow.nodes.len() - 1
     }
 
@@ -365,11 +389,12 @@ impl Builder {
             let column = time.and_then(|time| projection.iter().position(|column| *column == time));
             let late = opened.late.map(|table| {
                 let role = Role::LateOutput { table };
-                self.push((job, u32::MAX), role, crate::plan::build::internal_schema(&schema), vec![])
+                let schema = crate::plan::build::internal_schema(&schema);
+                self.push(Origin::Input(object.clone()), (job, u32::MAX), role, schema, vec![])
             });
             let (source, jobs) = (opened.source, readers.clone());
             let role = Role::Source { source, projection: projection.clone(), key: key.clone(), jobs };
-            let node = self.push((job, u32::MAX), role, schema, vec![]);
+            let node = self.push(Origin::Input(object.clone()), (job, u32::MAX), role, schema, vec![]);
             let input = Input { parts: Parts::Splits, delay: column.and(opened.delay), restored: from.1 };
             let idle_timeout = object.properties.get(IDLE_TIMEOUT).and_then(|text| parse_duration(text));
             self.flow.timed.push(TimedInput { node, jobs: readers, key, column, input, idle_timeout, late });
@@ -380,9 +405,10 @@ impl Builder {
 
     fn add_job(&mut self, index: usize, job: &PlannedJob, open: &dyn OpenInput) -> Result<()> {
         let mut operator = 0;
-        for part in &job.parts {
+        for (part_index, part) in job.parts.iter().enumerate() {
             let mut places = Vec::new();
-            for node in &part.plan.nodes {
+            for (place, node) in part.plan.nodes.iter().enumerate() {
+                let origin = Origin::Plan { part: part_index, place };
                 let (role, inputs) = match &node.kind {
                     Kind::Scan { object, projection } => self.scan(index, job, object, projection)?,
                     Kind::Values(rows) => {
@@ -396,7 +422,7 @@ impl Builder {
                         (Role::Operator(kind.clone()), inputs)
                     }
                 };
-                let place = self.push((index, operator), role, node.schema.clone(), inputs);
+                let place = self.push(origin, (index, operator), role, node.schema.clone(), inputs);
                 match &node.kind {
                     Kind::Scan { object, .. } if object.kind.is_stored() => {
                         let live = !self.flow.nodes[place].inputs.is_empty();
@@ -418,7 +444,7 @@ impl Builder {
             }
             let root = *places.last().ok_or_else(|| Error::internal("a query without operators"))?;
             let distribution = part.plan.root().map(|node| node.properties.clone()).unwrap_or_default();
-            self.add_output(index, &mut operator, part, root, &distribution)?;
+            self.add_output((index, part_index), &mut operator, part, root, &distribution)?;
         }
         Ok(())
     }
@@ -463,7 +489,7 @@ impl Builder {
 
     fn add_output(
         &mut self,
-        index: usize,
+        (index, part_index): (usize, usize),
         operator: &mut u32,
         part: &Part,
         root: NodeId,
@@ -471,7 +497,8 @@ impl Builder {
     ) -> Result<()> {
         let schema = self.flow.nodes[root].schema.clone();
         let mut add = |builder: &mut Self, role, inputs| {
-            let node = builder.push((index, *operator), role, schema.clone(), inputs);
+            let origin = Origin::Output { part: part_index };
+            let node = builder.push(origin, (index, *operator), role, schema.clone(), inputs);
             *operator += 1;
             node
         };

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use catalog::{JobStatus, ObjectId, ObjectKind, Snapshot, Version};
+use catalog::{Clock, JobStatus, ObjectId, ObjectKind, Snapshot, Version};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use storage::Warehouse;
@@ -42,23 +43,32 @@ pub struct Staged {
     /// All tables are staged up to this version.
     pub through: Version,
     rows: usize,
+    /// When the oldest rows were staged, by the monotonic clock.
+    since: Option<Duration>,
 }
 
 /// Shared between the feed, which fills it, and the pipeline, which takes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stage {
     staged: Mutex<Staged>,
     taken: Notify,
+    clock: Arc<dyn Clock>,
 }
 
 impl Stage {
-    /// Everything staged, and up to which version that is.
-    pub fn take(&self) -> Staged {
+    /// Nothing is staged.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { staged: Mutex::default(), taken: Notify::new(), clock }
+    }
+
+    /// Everything staged, and up to which version that is; and how long the oldest rows have waited.
+    pub fn take(&self) -> (Staged, Duration) {
         let mut staged = self.lock();
         let through = staged.through;
         let taken = std::mem::replace(&mut *staged, Staged { through, ..Staged::default() });
         self.taken.notify_one();
-        taken
+        let waited = taken.since.map(|since| self.clock.monotonic().saturating_sub(since));
+        (taken, waited.unwrap_or_default())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Staged> {
@@ -72,6 +82,7 @@ impl Stage {
         for (nodes, changes) in read {
             for changes in changes.into_iter().filter(|c| !c.is_empty()) {
                 staged.rows += changes.len();
+                staged.since.get_or_insert_with(|| self.clock.monotonic());
                 staged.changes.push((nodes.to_vec(), changes));
             }
         }

@@ -1,8 +1,5 @@
 //! One node's instance in a slot: the operator, source pass-through or output that its role asks for.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use arrow::compute::SortOptions;
 use catalog::ObjectId;
 
@@ -23,7 +20,6 @@ use crate::operator::writer::{TableWriter, UpsertNormalize, UpsertSpec};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 use crate::plan::Kind;
 use crate::runtime::dataflow::{Dataflow, FlowNode, Role};
-use crate::runtime::metrics::Metrics;
 use crate::sink::Sink;
 use crate::watermark::Bound;
 
@@ -41,8 +37,6 @@ pub enum Instance {
         table: ObjectId,
         /// Changes since the last checkpoint.
         writer: TableWriter,
-        /// Counts rows out.
-        metrics: Arc<Metrics>,
     },
     /// Writes to a connector at the end of each epoch.
     Sink {
@@ -50,73 +44,31 @@ pub enum Instance {
         sink: Box<dyn Sink>,
         /// Changes of the open epoch.
         pending: Vec<Changes>,
-        /// Counts rows out.
-        metrics: Arc<Metrics>,
     },
 }
 
-/// The operator that a node runs, if it runs one, and its facts.
-fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box<dyn Operator>, OperatorInfo)>> {
+/// The operator that a node runs, if it runs one.
+fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<Box<dyn Operator>>> {
     let input = || flow.nodes[node.inputs[0].0].schema.clone();
     let output = node.schema.clone();
-    let made = match &node.role {
+    let made: Box<dyn Operator> = match &node.role {
         Role::Upsert { key, event_time, .. } => {
             let order = event_time.map(|column| (column, SortOptions::default()));
-            let operator = UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order })?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
+            Box::new(UpsertNormalize::new(&UpsertSpec { schema: output, key: key.clone(), order })?)
         }
         Role::Operator(Kind::Map { predicate, expressions }) => {
             let (predicate, expressions) = (predicate.clone(), expressions.clone());
-            let operator = Map::new(&MapSpec { input: input(), predicate, expressions, output })?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
+            Box::new(Map::new(&MapSpec { input: input(), predicate, expressions, output })?)
         }
-        Role::Operator(Kind::Unnest(spec)) => {
-            let operator = Unnest::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Repeat { number }) => {
-            let operator = Repeat::new(&input(), *number, output)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::AsOf(spec)) => {
-            let operator = AsOf::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Aggregate(spec)) => {
-            let operator = Aggregate::new(spec.clone(), slot == 0)?;
-            let info = operator.info().clone();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Join(spec)) => {
-            let operator = Join::instance(spec, slot == 0)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::TopN(spec)) => {
-            let operator = TopN::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Over(spec)) => {
-            let operator = Over::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::Temporal(spec)) => {
-            let operator = Temporal::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
-        Role::Operator(Kind::EmitOnClose(spec)) => {
-            let operator = EmitOnClose::new(spec)?;
-            let info = operator.info();
-            observed(operator, info, node, flow)
-        }
+        Role::Operator(Kind::Unnest(spec)) => Box::new(Unnest::new(spec)?),
+        Role::Operator(Kind::Repeat { number }) => Box::new(Repeat::new(&input(), *number, output)?),
+        Role::Operator(Kind::AsOf(spec)) => Box::new(AsOf::new(spec)?),
+        Role::Operator(Kind::Aggregate(spec)) => Box::new(Aggregate::new(spec.clone(), slot == 0)?),
+        Role::Operator(Kind::Join(spec)) => Box::new(Join::instance(spec, slot == 0)?),
+        Role::Operator(Kind::TopN(spec)) => Box::new(TopN::new(spec)?),
+        Role::Operator(Kind::Over(spec)) => Box::new(Over::new(spec)?),
+        Role::Operator(Kind::Temporal(spec)) => Box::new(Temporal::new(spec)?),
+        Role::Operator(Kind::EmitOnClose(spec)) => Box::new(EmitOnClose::new(spec)?),
         Role::Operator(Kind::Scan { .. } | Kind::Values(_) | Kind::Union)
         | Role::Source { .. }
         | Role::Feed { .. }
@@ -124,52 +76,54 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<(Box
         | Role::LateOutput { .. }
         | Role::SinkOutput(_) => return Ok(None),
     };
-    Ok(Some(made))
+    Ok(Some(observed(made, node, flow)))
 }
 
 /// Wraps an operator with the contract checks in debug builds.
-fn observed<O: Operator + 'static>(
-    operator: O,
-    info: OperatorInfo,
-    node: &FlowNode,
-    flow: &Dataflow,
-) -> (Box<dyn Operator>, OperatorInfo) {
+fn observed(operator: Box<dyn Operator>, node: &FlowNode, flow: &Dataflow) -> Box<dyn Operator> {
     if cfg!(debug_assertions) {
         let inputs = node.inputs.iter().map(|(from, _)| flow.nodes[*from].schema.clone()).collect();
-        (Box::new(Checked::new(operator, info.clone(), inputs)), info)
+        Box::new(Checked::new(operator, inputs))
     } else {
-        (Box::new(operator), info)
+        operator
     }
 }
 
 impl Instance {
     /// The instance of `node` in slot number `slot`.
-    pub fn new(node: &FlowNode, flow: &Dataflow, slot: usize, metrics: &Arc<Metrics>) -> Result<Self> {
-        if let Some((operator, _)) = operator(node, flow, slot)? {
+    pub fn new(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Self> {
+        if let Some(operator) = operator(node, flow, slot)? {
             return Ok(Self::Operator(operator));
         }
         Ok(match &node.role {
             Role::Feed { projection } => Self::Project(projection.clone()),
-            Role::TableOutput { table, insert_only } => Self::Table {
-                table: table.id,
-                writer: TableWriter::new(node.schema.clone(), *insert_only),
-                metrics: metrics.clone(),
-            },
-            Role::LateOutput { table } => Self::Table {
-                table: table.id,
-                writer: TableWriter::new(node.schema.clone(), true),
-                metrics: metrics.clone(),
-            },
-            Role::SinkOutput(factory) => {
-                Self::Sink { sink: factory.open(slot)?, pending: vec![], metrics: metrics.clone() }
+            Role::TableOutput { table, insert_only } => {
+                Self::Table { table: table.id, writer: TableWriter::new(node.schema.clone(), *insert_only) }
             }
+            Role::LateOutput { table } => {
+                Self::Table { table: table.id, writer: TableWriter::new(node.schema.clone(), true) }
+            }
+            Role::SinkOutput(factory) => Self::Sink { sink: factory.open(slot)?, pending: vec![] },
             Role::Source { .. } | Role::Operator(_) | Role::Upsert { .. } => Self::Pass,
         })
     }
 
     /// The facts about a node's operator, if it runs one.
     pub fn info(node: &FlowNode, flow: &Dataflow) -> Result<Option<OperatorInfo>> {
-        Ok(operator(node, flow, 0)?.map(|(_, info)| info))
+        Ok(operator(node, flow, 0)?.map(|operator| operator.info()))
+    }
+
+    /// Whether changes leave the pipeline here.
+    pub fn is_output(&self) -> bool {
+        matches!(self, Self::Table { .. } | Self::Sink { .. })
+    }
+
+    /// Rows of state, and an estimate of their bytes.
+    pub fn state_size(&self) -> (usize, usize) {
+        match self {
+            Self::Operator(operator) => (operator.state_rows(), operator.state_bytes()),
+            _ => (0, 0),
+        }
     }
 
     /// See [`Operator::on_changes`].
@@ -181,14 +135,8 @@ impl Instance {
                 out.push(changes.with_rows(rows));
             }
             Self::Operator(operator) => operator.on_changes(input, changes, out)?,
-            Self::Table { writer, metrics, .. } => {
-                metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
-                writer.on_changes(changes)?;
-            }
-            Self::Sink { pending, metrics, .. } => {
-                metrics.rows_out.fetch_add(changes.len() as u64, Ordering::Relaxed);
-                pending.push(changes);
-            }
+            Self::Table { writer, .. } => writer.on_changes(changes)?,
+            Self::Sink { pending, .. } => pending.push(changes),
         }
         Ok(())
     }

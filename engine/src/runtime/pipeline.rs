@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use catalog::{JobStatus, Lease, ObjectId, Snapshot, Version};
@@ -14,14 +13,15 @@ use tokio::task::JoinSet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, OperatorInfo};
 use crate::runtime::checkpoint::{Payload, TablePosition};
-use crate::runtime::commit::{Checkpoint, Committer};
+use crate::runtime::commit::{Checkpoint, Committed, Committer, Written};
 use crate::runtime::coordinator::{Command, Coordinator, Event, Settings, TimeReached};
 use crate::runtime::dataflow::{Dataflow, NodeId, Role};
 use crate::runtime::feed::{self, Feed, Stage, Staged};
 use crate::runtime::instance::Instance;
-use crate::runtime::metrics::Metrics;
+use crate::runtime::metrics::{CheckpointRecord, Metrics};
 use crate::runtime::slot::{self, Assignment, FromSlot, SlotCheckpoint, SlotParts, Start, ToSlot};
 use crate::runtime::state;
+use crate::runtime::timing::Timing;
 use crate::runtime::touched::Touched;
 use crate::source::Split;
 
@@ -35,7 +35,7 @@ pub struct Setup {
     /// Where everything is.
     pub warehouse: Arc<Warehouse>,
     /// The jobs and their operators.
-    pub flow: Dataflow,
+    pub flow: Arc<Dataflow>,
     /// The right to run each job.
     pub leases: Vec<Lease>,
     /// The catalog as it was after the leases were taken.
@@ -74,6 +74,7 @@ impl Phase {
 
 /// A running pipeline.
 pub struct Pipeline {
+    flow: Arc<Dataflow>,
     jobs: Vec<ObjectId>,
     events: mpsc::UnboundedSender<Event>,
     phase: watch::Receiver<Phase>,
@@ -83,13 +84,19 @@ pub struct Pipeline {
 impl Pipeline {
     /// Restores the jobs' state and starts their tasks.
     pub async fn start(setup: Setup) -> Result<Self> {
-        let jobs = setup.flow.jobs.iter().map(|planned| planned.job.id).collect();
-        let metrics = Arc::new(Metrics::default());
+        let flow = setup.flow.clone();
+        let jobs = flow.jobs.iter().map(|planned| planned.job.id).collect();
+        let metrics = Arc::new(Metrics::new(setup.parallelism, flow.nodes.len(), flow.jobs.len()));
         let (events, inbox) = mpsc::unbounded_channel();
         let (phase, phases) = watch::channel(Phase::Starting);
         let driver = Driver::new(setup, metrics.clone(), events.clone(), phase).await?;
         tokio::spawn(driver.run(inbox));
-        Ok(Self { jobs, events, phase: phases, metrics })
+        Ok(Self { flow, jobs, events, phase: phases, metrics })
+    }
+
+    /// The graph of its nodes.
+    pub fn flow(&self) -> &Arc<Dataflow> {
+        &self.flow
     }
 
     /// The jobs that it runs.
@@ -166,13 +173,11 @@ struct Driver {
     phase: watch::Sender<Phase>,
     touched: Arc<Touched>,
     wake_at: Option<i64>,
-    /// Epochs that read rows and are not committed yet, with their times.
-    uncommitted: BTreeMap<u64, i64>,
-    times: BTreeMap<u64, i64>,
+    timing: Timing,
 }
 
 /// A commit that has ended: the committer, ready for the next, and what came of it.
-type Commitment = (Committer, Epoch, Result<(Version, Vec<ObjectId>)>);
+type Commitment = (Committer, Epoch, Result<Committed>);
 
 enum Step {
     Go,
@@ -187,7 +192,6 @@ impl Driver {
         phase: watch::Sender<Phase>,
     ) -> Result<Self> {
         let Setup { warehouse, flow, leases, snapshot, parallelism, commit_interval, versions, touched } = setup;
-        let flow = Arc::new(flow);
         let payloads = payloads(&flow)?;
         let infos = infos(&flow)?;
         let committer = Committer::new(warehouse.clone(), flow.clone(), leases.clone(), &payloads, &infos);
@@ -220,12 +224,13 @@ impl Driver {
         let (split_sender, new_splits) = mpsc::unbounded_channel();
         let mut driver = Self {
             slots: start_slots(&warehouse, &flow, restored, &report, &metrics)?,
+            stage: Arc::new(Stage::new(warehouse.clock().clone())),
+            timing: Timing::new(warehouse.clock().clone(), metrics.clone()),
             warehouse,
             flow,
             leases,
             coordinator,
             reports,
-            stage: Arc::default(),
             new_splits,
             splits: vec![],
             assigned: BTreeMap::new(),
@@ -237,8 +242,6 @@ impl Driver {
             phase,
             touched,
             wake_at: None,
-            uncommitted: BTreeMap::new(),
-            times: BTreeMap::new(),
         };
         driver.assign_first_splits().await?;
         driver.start_helpers(feeds, snapshot, events, versions, split_sender);
@@ -372,11 +375,8 @@ impl Driver {
                 Err((Some(job), error.with("job", name)))
             }
             FromSlot::EpochDone { slot, epoch, rows_in, input, seen, moment, checkpoint } => {
-                if rows_in > 0
-                    && let Some(time) = self.times.get(&epoch)
-                {
-                    self.uncommitted.insert(epoch, *time);
-                    self.note_uncommitted();
+                if rows_in > 0 {
+                    self.timing.has_read(epoch);
                 }
                 if let (Some(part), Some(collecting)) = (checkpoint, self.collecting.get_mut(&epoch)) {
                     collecting.parts.push(part);
@@ -386,35 +386,30 @@ impl Driver {
         }
     }
 
-    fn note_uncommitted(&self) {
-        let oldest = self.uncommitted.first_key_value().map_or(0, |(_, time)| *time);
-        self.metrics.uncommitted_since_ms.store(oldest, Ordering::Relaxed);
-    }
-
     fn on(&mut self, event: Event) -> Step {
         let now = self.warehouse.clock().now_ms();
         for command in self.coordinator.on(now, event) {
             match command {
                 Command::Start { epoch, checkpoint, watermarks, backfilling } => {
-                    let start = Start { epoch, checkpoint, watermarks, backfilling, staged: vec![], splits: vec![] };
-                    self.start_epoch(start);
+                    let (staged, splits, waited) = (vec![], vec![], Duration::ZERO);
+                    self.start_epoch(Start { epoch, checkpoint, watermarks, backfilling, staged, splits, waited });
                 }
                 Command::Commit { epoch, time } => self.start_commit(epoch, time),
                 Command::WakeAt(at) => self.wake_at = Some(at),
                 Command::Finish { ended } => return Step::Finish { ended },
             }
         }
-        self.metrics.epoch.store(self.coordinator.closed_epoch(), Ordering::Relaxed);
+        self.timing.closed(self.coordinator.closed_epoch());
         Step::Go
     }
 
-    fn start_epoch(&mut self, start: Start) {
+    fn start_epoch(&mut self, mut start: Start) {
         let (epoch, checkpoint) = (start.epoch, start.checkpoint);
-        let Staged { changes, through, .. } = self.stage.take();
-        self.times.insert(epoch.number, epoch.timestamp_ms);
+        let (Staged { changes, through, .. }, waited) = self.stage.take();
+        start.waited = waited;
+        self.timing.opened(epoch);
         if !changes.is_empty() {
-            self.uncommitted.insert(epoch.number, epoch.timestamp_ms);
-            self.note_uncommitted();
+            self.timing.has_read(epoch.number);
         }
         let slots = self.slots.0.len();
         let mut starts = vec![start; slots];
@@ -446,15 +441,16 @@ impl Driver {
     fn committed(&mut self, done: Result<Commitment, tokio::task::JoinError>) -> Result<Event> {
         let (committer, epoch, result) = done.map_err(|e| Error::internal("a commit was cut off").because(e))?;
         self.committer = Some(committer);
-        let (_, tables) = result?;
+        let Committed { version, tables, written } = result?;
         for table in tables {
             self.touched.add(table);
         }
-        self.uncommitted = self.uncommitted.split_off(&(epoch.number + 1));
-        self.times = self.times.split_off(&(epoch.number + 1));
-        self.note_uncommitted();
-        self.metrics.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.metrics.last_checkpoint_ms.store(self.warehouse.clock().now_ms(), Ordering::Relaxed);
+        let (duration, committed_ms) = self.timing.committed(epoch.number);
+        for (job, written) in written.into_iter().enumerate() {
+            let Written { files, bytes } = written;
+            let record = CheckpointRecord { epoch: epoch.number, version, committed_ms, duration, bytes, files };
+            self.metrics.remember(job, record);
+        }
         if matches!(*self.phase.borrow(), Phase::Starting) {
             self.phase.send_replace(Phase::Running);
         }

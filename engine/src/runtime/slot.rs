@@ -4,9 +4,9 @@
 //! what arrives for a later epoch before that is set aside. Nothing here waits but for the inbox: how much is under way is
 //! bounded by the rows that sources may read per epoch and by the number of open epochs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use catalog::{Clock, ObjectId};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -23,9 +23,11 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::watermark::Seen;
 use crate::source::{Split, SplitPosition};
 use crate::watermark::Bound;
+use meter::Meter;
 use reading::{Reader, Turns};
 use time::{Sifted, SlotTime};
 
+mod meter;
 mod reading;
 mod time;
 
@@ -49,6 +51,8 @@ pub struct Start {
     pub checkpoint: bool,
     /// Rows staged for feeds of this slot.
     pub staged: Vec<(NodeId, Changes)>,
+    /// How long the oldest of them have waited for the epoch.
+    pub waited: Duration,
     /// Splits that this slot reads from now on.
     pub splits: Vec<Assignment>,
     /// The watermark of every input of [`Dataflow::timed`].
@@ -61,7 +65,14 @@ pub struct Start {
 #[derive(Debug)]
 pub enum Payload {
     /// Changes.
-    Data(Changes),
+    Data {
+        /// What.
+        changes: Changes,
+        /// The node that emitted or read them.
+        from: NodeId,
+        /// When it sent them, by the monotonic clock.
+        sent: Duration,
+    },
     /// The sender has sent all of the epoch.
     Barrier,
 }
@@ -190,7 +201,7 @@ struct Slot {
     inbox: Receiver<ToSlot>,
     reports: tokio::sync::mpsc::UnboundedSender<FromSlot>,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    meter: Meter,
     /// Epochs whose sources are still to be read, in order.
     starts: VecDeque<Start>,
     /// Rows that the sources may still read for the first of `starts`; `None` before its first read.
@@ -233,8 +244,7 @@ impl Slot {
         let first = flow.jobs.iter().filter_map(|j| j.job.checkpoint.as_ref()).map(|c| c.epoch).max().unwrap_or(0) + 1;
         let mut nodes = Vec::with_capacity(flow.nodes.len());
         for node in &flow.nodes {
-            let instance =
-                Instance::new(node, &flow, index, &metrics).map_err(|error| Failure { job: node.job, error })?;
+            let instance = Instance::new(node, &flow, index).map_err(|error| Failure { job: node.job, error })?;
             // Every leaf of the graph gets one more barrier, from the slot itself, when its input of the epoch is delivered.
             let own = usize::from(node.is_leaf());
             let senders =
@@ -252,7 +262,8 @@ impl Slot {
             let job = flow.nodes[node].job;
             nodes[node].instance.restore(delta).map_err(|error| Failure { job, error })?;
         }
-        Ok(Self {
+        let meter = Meter::new(index, clock.clone(), metrics, nodes.len());
+        let slot = Self {
             index,
             exchange: Exchange::new(index, peers),
             nodes,
@@ -261,7 +272,7 @@ impl Slot {
             inbox,
             reports,
             clock,
-            metrics,
+            meter,
             starts: VecDeque::new(),
             budget: None,
             open: BTreeMap::new(),
@@ -269,7 +280,9 @@ impl Slot {
             time: SlotTime::new(&flow),
             flow,
             stopped: false,
-        })
+        };
+        slot.measure_state();
+        Ok(slot)
     }
 
     fn run(mut self) -> Result<(), Failure> {
@@ -289,6 +302,7 @@ impl Slot {
     }
 
     fn on_message(&mut self, message: ToSlot) -> Result<(), Failure> {
+        self.meter.begin();
         match message {
             ToSlot::Start(start) => self.start(*start)?,
             ToSlot::Deliver(delivery) => self.work.push_back(delivery),
@@ -301,15 +315,20 @@ impl Slot {
         let number = start.epoch.number;
         let bounds = self.time.bounds(&self.flow, &start.watermarks, start.backfilling);
         let mut staged = vec![None; self.flow.timed.len()];
+        let fed: BTreeSet<NodeId> = start.staged.iter().map(|(node, _)| *node).collect();
+        for node in fed {
+            self.meter.waited(node, start.waited);
+        }
         for (node, changes) in start.staged.drain(..) {
-            self.metrics.rows_in.fetch_add(changes.len() as u64, Ordering::Relaxed);
+            self.meter.node(node).read.add(changes.len() as u64);
             let sifted = self.time.sift(&self.flow, node, changes, &start.watermarks);
             let Sifted { changes, latest, late } = self.blame(node, sifted)?;
             if let Some(input) = self.time.input_of(node) {
                 staged[input] = staged[input].max(latest);
             }
-            self.count_late(&late);
-            self.work.push_back(Delivery { node, input: 0, epoch: number, payload: Payload::Data(changes) });
+            self.meter.event_time(&self.flow, node, latest);
+            self.count_late(node, &late);
+            self.deliver_read(node, node, number, changes);
         }
         let open = OpenEpoch {
             epoch: start.epoch,
@@ -327,8 +346,17 @@ impl Slot {
         Ok(())
     }
 
-    fn count_late(&self, late: &Option<Changes>) {
-        self.metrics.late.fetch_add(late.as_ref().map_or(0, Changes::len) as u64, Ordering::Relaxed);
+    fn count_late(&self, node: NodeId, late: &Option<Changes>) {
+        let late = late.as_ref().map_or(0, Changes::len) as u64;
+        self.meter.node(node).late.add(late);
+        // What is left out never arrives, so it is counted here.
+        self.meter.node(node).rows_in.add(late);
+    }
+
+    /// Puts what was read at `from` into the queue of a leaf.
+    fn deliver_read(&mut self, from: NodeId, to: NodeId, epoch: u64, changes: Changes) {
+        let payload = Payload::Data { changes, from, sent: self.meter.now() };
+        self.work.push_back(Delivery { node: to, input: 0, epoch, payload });
     }
 
     fn blame<T>(&self, node: NodeId, result: Result<T>) -> Result<T, Failure> {
@@ -346,11 +374,18 @@ impl Slot {
             }
             debug_assert_eq!(delivery.epoch, state.epoch, "a delivery for a closed epoch");
             match delivery.payload {
-                Payload::Data(changes) => {
+                Payload::Data { changes, from, sent } => {
+                    self.meter.taken(from, sent);
+                    let rows = changes.len() as u64;
+                    self.meter.node(node).rows_in.add(rows);
                     let mut out = Vec::new();
                     let result = state.instance.on_changes(delivery.input, changes, &mut out);
                     self.blame(node, result)?;
+                    if self.nodes[node].instance.is_output() {
+                        self.meter.node(node).rows_out.add(rows);
+                    }
                     self.emit(node, delivery.epoch, out)?;
+                    self.meter.worked(node);
                 }
                 Payload::Barrier => {
                     state.barriers += 1;
@@ -386,6 +421,8 @@ impl Slot {
         if checkpoint {
             self.checkpoint(node, number)?;
         }
+        self.meter.watermarks(&self.flow, node, &bounds[node]);
+        self.meter.worked(node);
         for edge in &self.flow.clone().nodes[node].outputs {
             let barrier = || Delivery { node: edge.to, input: edge.input, epoch: number, payload: Payload::Barrier };
             self.work.push_back(barrier());
@@ -431,10 +468,20 @@ impl Slot {
             return;
         }
         if let Some(OpenEpoch { checkpoint, rows_in, input, seen, .. }) = self.open.remove(&epoch) {
+            if self.meter.state_is_due(checkpoint.is_some()) {
+                self.measure_state();
+            }
             let moments = self.nodes.iter().filter_map(|node| node.instance.next_moment());
             let moment = moments.chain(self.idle_moment()).min();
             let slot = self.index;
             let _ = self.reports.send(FromSlot::EpochDone { slot, epoch, rows_in, input, seen, moment, checkpoint });
+        }
+    }
+
+    fn measure_state(&self) {
+        for (node, state) in self.nodes.iter().enumerate() {
+            let (rows, bytes) = state.instance.state_size();
+            self.meter.node(node).set_state(rows, bytes);
         }
     }
 
@@ -447,11 +494,13 @@ impl Slot {
             return self.blame(node, Err(Error::new(ErrorKind::Internal, "an output node emitted changes")));
         }
         let flow = self.flow.clone();
+        let sent = self.meter.worked(node);
         for changes in out.into_iter().filter(|changes| !changes.is_empty()) {
+            self.meter.node(node).rows_out.add(changes.len() as u64);
             for edge in &flow.nodes[node].outputs {
                 let routed = self.exchange.route(&edge.route, &changes);
                 for (slot, changes) in self.blame(node, routed)? {
-                    let payload = Payload::Data(changes);
+                    let payload = Payload::Data { changes, from: node, sent };
                     let delivery = Delivery { node: edge.to, input: edge.input, epoch, payload };
                     match slot == self.index {
                         true => self.work.push_back(delivery),

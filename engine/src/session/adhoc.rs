@@ -50,11 +50,13 @@ impl QueryThreads {
                 Err(error) => drop(planned.send(Err(error))),
                 Ok((mut rows, schema)) => {
                     let _ = planned.send(Ok(schema));
-                    // A query that computes for long before its first row ends with its reader, too.
-                    while let Some(batch) = tokio::select! {
-                        batch = rows.next() => batch,
-                        () = sender.closed() => None,
-                    } {
+                    loop {
+                        let batch = tokio::select! {
+                            batch = rows.next() => batch,
+                            // Nobody waits any more, perhaps long before the first row.
+                            () = sender.closed() => None,
+                        };
+                        let Some(batch) = batch else { break };
                         if sender.send(batch).await.is_err() {
                             break;
                         }

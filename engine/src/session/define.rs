@@ -1,6 +1,7 @@
 //! Definitions: what CREATE and DROP change in the catalog, collected in a draft and committed in one transaction.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalog::{Action, Job, Object, ObjectId, ObjectKind, Requirement, Snapshot, TableState};
@@ -49,6 +50,9 @@ pub struct Draft {
     pub jobs: Vec<ObjectId>,
     /// Jobs that end.
     pub ended: Vec<ObjectId>,
+    /// Where relative paths of connector tables start that the statements name, if not where they did.
+    pub base_dirs: BTreeMap<ObjectId, PathBuf>,
+    base_dir: Option<PathBuf>,
     existing: Existing,
     ordinals: BTreeMap<String, usize>,
 }
@@ -61,9 +65,16 @@ impl Draft {
             actions: vec![],
             jobs: vec![],
             ended: vec![],
+            base_dirs: BTreeMap::new(),
+            base_dir: None,
             existing,
             ordinals: BTreeMap::new(),
         }
+    }
+
+    /// The same for statements whose relative paths start somewhere else than the engine's.
+    pub fn with_base_dir(self, base_dir: Option<&Path>) -> Self {
+        Self { base_dir: base_dir.map(Path::to_path_buf), ..self }
     }
 
     /// What must still hold when the draft is committed.
@@ -79,6 +90,9 @@ impl Draft {
             return Ok(true);
         }
         if self.existing == Existing::Resume && object.sql == new.text {
+            if let (ObjectKind::Connector, Some(base_dir)) = (object.kind, &self.base_dir) {
+                self.base_dirs.insert(object.id, base_dir.clone());
+            }
             return Ok(true);
         }
         if new.or_replace {
@@ -121,7 +135,11 @@ impl Draft {
 
     /// A planner over the draft.
     fn planner(&self, inner: &Inner) -> Planner {
-        inner.planner(Arc::new(self.snapshot.clone()))
+        let mut planner = inner.planner(Arc::new(self.snapshot.clone()));
+        if !self.base_dirs.is_empty() {
+            Arc::make_mut(&mut planner.base_dirs).extend(self.base_dirs.clone());
+        }
+        planner
     }
 }
 

@@ -28,14 +28,16 @@ pub fn lease_name(job: ObjectId) -> String {
 
 impl Inner {
     /// Starts jobs in this process, together with those of its running jobs that share objects with them, and waits
-    /// until every new one has read its history.
+    /// until every new one has read its history. Jobs that have ended or are paused stay as they are.
     pub async fn start_jobs(&self, jobs: &[ObjectId]) -> Result<()> {
-        if jobs.is_empty() {
-            return Ok(());
-        }
         let mut pipelines = self.pipelines.lock().await;
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
-        let mut wanted: BTreeSet<ObjectId> = jobs.iter().copied().collect();
+        let status = |id: &ObjectId| snapshot.jobs.get(id).map(|job| job.status);
+        let starts = |id: &&ObjectId| matches!(status(id), Some(JobStatus::Running | JobStatus::Failed));
+        let mut wanted: BTreeSet<ObjectId> = jobs.iter().filter(starts).copied().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
         // A running pipeline that shares an object with a new job is taken apart and started again with it.
         let mut stopped = Vec::new();
         loop {
@@ -50,7 +52,7 @@ impl Inner {
             let Some(place) = pipelines.iter().position(shares) else { break };
             let pipeline = pipelines.remove(place);
             // One that has failed stays so until somebody asks for it.
-            let goes_on = |id: &&ObjectId| snapshot.jobs.get(id).is_some_and(|job| job.status != JobStatus::Failed);
+            let goes_on = |id: &&ObjectId| status(id) == Some(JobStatus::Running);
             wanted.extend(pipeline.jobs().iter().filter(goes_on));
             stopped.push(pipeline);
         }
@@ -90,8 +92,7 @@ impl Inner {
         for group in groups(jobs.collect()) {
             let pipeline = Arc::new(self.start_pipeline(&snapshot, group, leases).await?);
             pipelines.push(pipeline.clone());
-            let mut metrics = self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            metrics.push((pipeline.clone(), pipeline.metrics().clone()));
+            self.observed.add(pipeline.clone());
             tokio::spawn(go_on_without(pipeline.clone(), self.this.clone()));
             new.push(pipeline);
         }
@@ -163,7 +164,7 @@ impl Inner {
         let flow = Dataflow::build(planned, &planner)?;
         Pipeline::start(Setup {
             warehouse: self.warehouse.clone(),
-            flow,
+            flow: Arc::new(flow),
             leases,
             snapshot: snapshot.clone(),
             parallelism: self.options.parallelism,
@@ -174,7 +175,7 @@ impl Inner {
         .await
     }
 
-    async fn plan_job(&self, planner: &Planner, job: &Arc<Job>) -> Result<PlannedJob> {
+    pub(super) async fn plan_job(&self, planner: &Planner, job: &Arc<Job>) -> Result<PlannedJob> {
         let statement = crate::sql::parse::parse(&job.sql)?.into_iter().next().map(|parsed| parsed.statement);
         let mut parts = match statement {
             Some(Statement::CreateView(view)) => {
@@ -225,7 +226,10 @@ impl Inner {
                 orphans.push(job.id);
             }
         }
-        match self.start_jobs(&orphans).await {
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        match self.to_the_end(|inner| async move { inner.start_jobs(&orphans).await }).await {
             Ok(()) => Ok(()),
             // Somebody else was faster.
             Err(error) if error.kind() == ErrorKind::Fenced => Ok(()),
@@ -234,20 +238,6 @@ impl Inner {
                 tracing::warn!(%error, "jobs that nobody runs could not be resumed");
                 Ok(())
             }
-        }
-    }
-
-    /// `RESUME JOB name`: a job that has failed goes on from its last checkpoint.
-    pub async fn resume(&self, name: &str) -> Result<()> {
-        let snapshot = self.snapshot().await?;
-        let Some(job) = snapshot.job(name) else {
-            return Err(Error::sql(format!("there is no job named {name}")).hint("SHOW JOBS lists them"));
-        };
-        match job.status {
-            JobStatus::Finished => {
-                Err(Error::sql(format!("the job {name} has ended: its inputs are read to their end")))
-            }
-            _ => self.start_jobs(&[job.id]).await,
         }
     }
 

@@ -1,7 +1,9 @@
 //! SET: what it knows, and what it only remembers.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::plan::guard::OnError;
@@ -11,9 +13,11 @@ use crate::session::jobs::ON_ERROR;
 const IMPLICIT_FLUSH: &str = "implicit_flush";
 /// Another name that programs know it by.
 const IMPLICIT_FLUSH_ALIAS: &str = "rw_implicit_flush";
+/// How long a statement may run.
+const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// Settings that mean something, with what they mean.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'"),
     (
         ON_ERROR,
@@ -23,6 +27,7 @@ const SETTINGS: [(&str, &str); 3] = [
         IMPLICIT_FLUSH,
         "whether INSERT, UPDATE, DELETE, MERGE and TRUNCATE return only after all views reflect them: 'true' or 'false', the default",
     ),
+    (STATEMENT_TIMEOUT, "how long a statement may run, such as '30s', or a number of ms; 0 for no limit"),
 ];
 
 /// Those that a job keeps.
@@ -30,11 +35,25 @@ const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
 
 /// What one user has set: a shell, a connection, a file that is run.
 #[derive(Debug, Default)]
-pub struct Settings(Mutex<BTreeMap<String, String>>);
+pub struct Settings {
+    values: Mutex<BTreeMap<String, String>>,
+    /// Where the user's relative paths start, unless where the engine's do.
+    base_dir: Option<PathBuf>,
+}
 
 impl Settings {
+    /// Nothing is set yet.
+    pub(super) fn new(base_dir: Option<PathBuf>) -> Self {
+        Self { values: Mutex::default(), base_dir }
+    }
+
+    /// Where the user's relative paths start, unless where the engine's do.
+    pub(super) fn base_dir(&self) -> Option<&Path> {
+        self.base_dir.as_deref()
+    }
+
     fn values(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The value that a setting was given.
@@ -54,6 +73,11 @@ impl Settings {
         self.get(IMPLICIT_FLUSH).is_some_and(|value| boolean(&value) == Some(true))
     }
 
+    /// How long a statement may run: `Some(None)` is no limit.
+    pub(super) fn statement_timeout(&self) -> Option<Option<Duration>> {
+        self.get(STATEMENT_TIMEOUT).and_then(|value| timeout(&value))
+    }
+
     /// `RESET name`; `None` resets all.
     pub(super) fn reset(&self, name: Option<&str>) {
         match name {
@@ -71,6 +95,7 @@ impl Settings {
                 crate::options::parse_duration(value).map(drop).ok_or("a duration such as '500ms' or '1s'")
             }
             ON_ERROR => OnError::from_setting(value).map(drop).ok_or("'stop' or 'null'"),
+            STATEMENT_TIMEOUT => timeout(value).map(drop).ok_or("a duration such as '30s', or a number of ms"),
             IMPLICIT_FLUSH => boolean(value).map(drop).ok_or("'true' or 'false'"),
             _ => Ok(()),
         };
@@ -88,6 +113,15 @@ impl Settings {
 
 fn known_as(name: &str) -> &str {
     if name == IMPLICIT_FLUSH_ALIAS { IMPLICIT_FLUSH } else { name }
+}
+
+/// A duration; a number without unit is one of ms, as in PostgreSQL, and 0 no limit.
+fn timeout(value: &str) -> Option<Option<Duration>> {
+    let duration = match value.trim().parse() {
+        Ok(ms) => Duration::from_millis(ms),
+        Err(_) => crate::options::parse_duration(value)?,
+    };
+    Some((!duration.is_zero()).then_some(duration))
 }
 
 /// A value as PostgreSQL reads booleans.

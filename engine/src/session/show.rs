@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use catalog::{JobKind, JobStatus, Object, ObjectKind, Snapshot};
+use catalog::{Object, ObjectKind, Snapshot};
 use datafusion::physical_plan::displayable;
 use datafusion::sql::sqlparser::ast;
 use storage::types::arrow_schema;
 
 use crate::error::{Error, Result};
 use crate::plan::explain::explain;
-use crate::runtime::checkpoint::Payload;
 use crate::session::adhoc::rows;
+use crate::session::inspect::object_kind_name;
 use crate::session::settings::Settings;
-use crate::session::{Answer, Inner, jobs, owner};
+use crate::session::{Answer, Inner};
 use crate::sql::context::{Mode, stored_schema};
 use crate::sql::inline::definition;
 use crate::sql::parse::quoted;
@@ -76,12 +76,14 @@ impl Inner {
         match show {
             Show::Tables => {
                 let wanted = |o: &&Arc<Object>| matches!(o.kind, ObjectKind::Table | ObjectKind::Connector);
-                let line = |o: &Arc<Object>| vec![Some(o.name.clone()), Some(kind(o)), Some(o.key.join(", "))];
+                let line =
+                    |o: &Arc<Object>| vec![Some(o.name.clone()), Some(object_kind_name(o)), Some(o.key.join(", "))];
                 table(&["name", "kind", "key"], sorted(snapshot.objects.values().filter(wanted).map(line)))
             }
             Show::Views => {
                 let wanted = |o: &&Arc<Object>| matches!(o.kind, ObjectKind::View | ObjectKind::MaterializedView);
-                let line = |o: &Arc<Object>| vec![Some(o.name.clone()), Some(kind(o)), Some(o.key.join(", "))];
+                let line =
+                    |o: &Arc<Object>| vec![Some(o.name.clone()), Some(object_kind_name(o)), Some(o.key.join(", "))];
                 table(&["name", "kind", "key"], sorted(snapshot.objects.values().filter(wanted).map(line)))
             }
             Show::Functions => {
@@ -122,37 +124,24 @@ impl Inner {
     }
 
     async fn show_jobs(&self) -> Result<Answer> {
-        let snapshot = self.snapshot().await?;
-        let now = self.options.clock.now_ms();
-        let mut lines = Vec::new();
-        for job in snapshot.jobs.values() {
-            let lease = self.warehouse.catalog().lease(&jobs::lease_name(job.id), now).await?;
-            let alive = lease.filter(|lease| !owner::is_dead(&lease.owner));
-            let runner = match (&alive, job.status) {
-                (Some(lease), JobStatus::Running) if lease.owner == self.owner => Some("this process".to_string()),
-                (Some(lease), JobStatus::Running) => Some(lease.owner.clone()),
-                (None, JobStatus::Running) => Some("nobody".to_string()),
-                _ => None,
-            };
-            let payload = job.checkpoint.as_ref().map(|checkpoint| Payload::read(job, checkpoint)).transpose()?;
-            let kind = match job.kind {
-                JobKind::MaterializedView => "materialized view",
-                JobKind::Insert => "insert",
-                JobKind::StatementSet => "statement set",
-            };
-            lines.push(vec![
+        let jobs = self.job_infos().await?;
+        let lines = jobs.iter().map(|job| {
+            // Counts are those of its checkpoint.
+            let count = |count: u64| job.epoch.map(|_| count.to_string());
+            vec![
                 Some(job.name.clone()),
-                Some(kind.into()),
+                Some(job.kind.into()),
                 Some(format!("{:?}", job.status).to_lowercase()),
-                runner,
-                job.checkpoint.as_ref().map(|c| c.epoch.to_string()),
-                job.checkpoint.as_ref().map(|c| c.version.to_string()),
-                payload.as_ref().map(|p| p.skipped.to_string()),
-                payload.as_ref().map(|p| p.failed.to_string()),
-                payload.as_ref().map(|p| p.late.to_string()),
+                job.runner.as_ref().map(ToString::to_string),
+                job.epoch.map(|epoch| epoch.to_string()),
+                job.version.map(|version| version.to_string()),
+                count(job.skipped_rows),
+                count(job.failed_values),
+                count(job.late_rows),
                 job.error.clone(),
-            ]);
-        }
+            ]
+        });
+        let lines = lines.collect();
         let columns = [
             "name",
             "kind",
@@ -165,7 +154,7 @@ impl Inner {
             "late_rows",
             "error",
         ];
-        table(&columns, sorted(lines.into_iter()))
+        table(&columns, lines)
     }
 
     /// `DESCRIBE name`.
@@ -201,16 +190,6 @@ impl Inner {
             displayable(physical.as_ref()).indent(false).to_string()
         };
         table(&["plan"], text.lines().map(|line| vec![Some(line.to_string())]).collect())
-    }
-}
-
-fn kind(object: &Object) -> String {
-    match object.kind {
-        ObjectKind::Table => "table".into(),
-        ObjectKind::Connector => object.properties.get("connector").cloned().unwrap_or_default(),
-        ObjectKind::View => "view".into(),
-        ObjectKind::MaterializedView => "materialized view".into(),
-        ObjectKind::Function => "function".into(),
     }
 }
 

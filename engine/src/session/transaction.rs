@@ -13,7 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 
 use super::change::{Work, Written, sent_rows, tag};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Answer, Engine, Inner};
+use crate::session::{Answer, Engine, Inner, timeout};
 use crate::sql::context::Mode;
 use crate::sql::statement::{CopyFrom, ParsedStatement, Statement};
 
@@ -52,7 +52,10 @@ impl Transaction {
     /// [`Engine::execute`].
     pub async fn execute(&mut self, parsed: &ParsedStatement) -> Result<Answer> {
         let at = Some(parsed.position);
-        self.statement(parsed).await.map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
+        let limit = self.engine.timeout();
+        timeout::limited(limit, self.statement(parsed))
+            .await
+            .map_err(|error| if error.kind() == ErrorKind::Sql { error.at(at) } else { error })
     }
 
     /// See [`Engine::copy_in`].

@@ -14,6 +14,8 @@ use datafusion::catalog::Session;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source, source_as_provider};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType, Volatility};
@@ -58,12 +60,14 @@ pub struct Planner {
     pub warehouse: Arc<Warehouse>,
     /// Which objects exist.
     pub snapshot: Arc<Snapshot>,
-    /// Where relative paths of connectors start, if not in the directory that was noted at their creation.
-    pub base_dir: Option<PathBuf>,
+    /// Where relative paths of connector tables start, if not in the directory that was noted at their creation.
+    pub base_dirs: Arc<BTreeMap<ObjectId, PathBuf>>,
     /// Partitions of batch plans.
     pub partitions: usize,
     /// How far connectors are read in batch; those that are not named are not read. `None`: to their ends.
     pub read_up_to: Option<Arc<BTreeMap<ObjectId, Positions>>>,
+    /// Memory that a batch query may take for what it has to keep, in bytes.
+    pub memory: usize,
 }
 
 /// A planned query.
@@ -166,7 +170,10 @@ impl Planner {
             // One time for the whole statement.
             props = props.with_query_execution_start_time(clock::instant(self.warehouse.clock().now_ms())?);
         }
+        let memory = Arc::new(GreedyMemoryPool::new(self.memory));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).build_arc()?;
         let mut builder = SessionStateBuilder::new()
+            .with_runtime_env(runtime)
             .with_config(config)
             .with_execution_props(props)
             .with_default_features()
@@ -214,7 +221,7 @@ impl Planner {
     pub fn connector(&self, object: &Object) -> Result<ConnectorTable> {
         let schema = physical_schema(object)?;
         let noted = object.properties.get(BASE_DIR).map(PathBuf::from);
-        let base_dir = self.base_dir.clone().or(noted).unwrap_or_default();
+        let base_dir = self.base_dirs.get(&object.id).cloned().or(noted).unwrap_or_default();
         connector::create(&object.properties, schema, self.warehouse.clock().clone(), &base_dir)
             .map_err(|error| error.with("table", &object.name))
     }

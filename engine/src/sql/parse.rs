@@ -15,6 +15,7 @@ mod cursor;
 mod data_type;
 mod dialect;
 mod function;
+mod job;
 mod portal;
 mod prepare;
 mod refuse;
@@ -31,10 +32,12 @@ pub use self::cursor::quoted;
 use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
-use crate::sql::statement::{Change, CreateView, Drop, DropKind, InsertMode, ParsedStatement, Show, Statement};
+use crate::sql::statement::{
+    Change, CreateView, Drop, DropKind, InsertMode, JobControl, ParsedStatement, Show, Statement,
+};
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 30] = [
+const STATEMENTS: [&str; 33] = [
     "select",
     "values",
     "with",
@@ -56,6 +59,9 @@ const STATEMENTS: [&str; 30] = [
     "flush",
     "resume",
     "reset",
+    "pause",
+    "restart",
+    "stop",
     "copy",
     "declare",
     "fetch",
@@ -141,7 +147,10 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "deallocate" => deallocate(cursor),
         "set" => setting::set(cursor),
         "reset" => setting::reset(cursor),
-        "resume" => resume(cursor),
+        "pause" => job::control(cursor, JobControl::Pause),
+        "resume" => job::control(cursor, JobControl::Resume),
+        "restart" => job::control(cursor, JobControl::Restart),
+        "stop" => job::control(cursor, JobControl::Stop),
         "flush" => {
             cursor.advance();
             Ok((Statement::Flush, "FLUSH".to_owned()))
@@ -479,17 +488,6 @@ fn describe(cursor: &mut Cursor) -> Result<Parsed> {
     let name = cursor.name("the name of a table or view")?;
     let text = format!("DESCRIBE {}", quoted(&name));
     Ok((Statement::Describe(name), text))
-}
-
-fn resume(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "RESUME JOB name";
-    cursor.expect("resume", EXAMPLE)?;
-    if !cursor.accept("job") && !cursor.accept("materialized view") {
-        return Err(cursor.unexpected("JOB", EXAMPLE));
-    }
-    let name = cursor.name("the job's name")?;
-    let text = format!("RESUME JOB {}", quoted(&name));
-    Ok((Statement::Resume(name), text))
 }
 
 /// Where an identifier stands.

@@ -88,10 +88,35 @@ pub enum Statement {
     Unlisten,
     /// `FLUSH`.
     Flush,
-    /// `RESUME JOB`: a failed job goes on.
-    Resume(String),
+    /// `PAUSE | RESUME | RESTART | STOP JOB name`.
+    Job(JobControl, String),
     /// `BEGIN`, `COMMIT`, `ROLLBACK`: for whoever has sessions, see [`crate::session::Transaction`].
     Transaction(TransactionControl),
+}
+
+/// What to do with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobControl {
+    /// `PAUSE`: it stops after a last checkpoint, until it is resumed.
+    Pause,
+    /// `RESUME`: a paused or failed job goes on.
+    Resume,
+    /// `RESTART`: it stops after a checkpoint and goes on from there.
+    Restart,
+    /// `STOP`: it ends for good.
+    Stop,
+}
+
+impl JobControl {
+    /// The statement's first word.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Pause => "PAUSE",
+            Self::Resume => "RESUME",
+            Self::Restart => "RESTART",
+            Self::Stop => "STOP",
+        }
+    }
 }
 
 /// Where a transaction begins and ends.

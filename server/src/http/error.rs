@@ -1,11 +1,12 @@
-//! Errors as JSON: `{"error": {"code", "message", "hint", "detail", "position"}}`, where `code` is a SQLSTATE.
+//! Errors as JSON: `{"error": {"code", "message", "cause", "hint", "detail", "position"}}`, where `code` is a SQLSTATE.
 
 use axum::Json;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use engine::error::{Error, ErrorKind};
 use serde_json::{Value, json};
 
+use super::iceberg::Refused;
 use crate::sqlstate::sqlstate;
 
 /// What went wrong, with its HTTP status.
@@ -21,8 +22,35 @@ impl Failed {
         Self::new(StatusCode::NOT_FOUND, "42704", &message.into())
     }
 
+    /// The request itself is wrong.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::refused(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The request is refused before anybody looks at what it asks for.
+    pub fn refused(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, "22023", &message.into())
+    }
+
+    /// The same under another status.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body, for answers that hold more than the error.
+    pub fn body(&self) -> &Value {
+        &self.body
+    }
+
     fn new(status: StatusCode, code: &str, message: &str) -> Self {
-        let error = json!({"code": code, "message": message, "hint": null, "detail": null, "position": null});
+        let error = json!({
+            "code": code, "message": message, "cause": null, "hint": null, "detail": null, "position": null,
+        });
         Self { status, body: json!({ "error": error }) }
     }
 }
@@ -40,6 +68,7 @@ impl From<Error> for Failed {
         let body = json!({"error": {
             "code": sqlstate(&error),
             "message": error.message(),
+            "cause": std::error::Error::source(&error).map(ToString::to_string),
             "hint": error.advice(),
             "detail": (!detail.is_empty()).then(|| detail.join(", ")),
             "position": position,
@@ -55,6 +84,14 @@ impl IntoResponse for Failed {
 }
 
 /// Answers requests for what is not there.
-pub async fn no_such_route(uri: Uri) -> Failed {
-    Failed::not_found(format!("there is nothing at {}", uri.path()))
+pub async fn no_such_route(method: Method, uri: Uri) -> Response {
+    if uri.path().starts_with("/iceberg/") {
+        return Refused::unknown(&method, &uri).into_response();
+    }
+    Failed::not_found(format!("there is nothing at {}", uri.path())).into_response()
+}
+
+/// Answers requests for something that is there, but not for this.
+pub async fn no_such_method(method: Method, uri: Uri) -> Failed {
+    Failed::refused(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not answer {method}", uri.path()))
 }

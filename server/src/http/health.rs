@@ -2,17 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::routes::Routes;
 
 /// The routes of this module.
-pub fn routes() -> Router<Context> {
-    Router::new().route("/health", get(health)).route("/ready", get(ready))
+pub fn routes() -> Routes {
+    Routes::default().get("/health", health).get("/ready", ready)
 }
 
 async fn health() -> Json<Value> {

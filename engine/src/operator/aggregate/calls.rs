@@ -148,6 +148,15 @@ fn total_order(order: &[(usize, arrow::compute::SortOptions)], arguments: usize)
 }
 
 impl Calls {
+    /// Estimate of the memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let own = self.calls.iter().map(|call| match call {
+            Call::Own { accumulator, .. } => accumulator.bytes(),
+            Call::Rows | Call::End { .. } | Call::Whole { .. } => 0,
+        });
+        own.sum::<usize>() + self.multisets.iter().map(|(multiset, _)| multiset.bytes()).sum::<usize>()
+    }
+
     /// What the calls of an aggregate need.
     pub(super) fn new(spec: &AggregateSpec) -> Result<Self> {
         let mut made = Self::default();

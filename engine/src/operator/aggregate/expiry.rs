@@ -77,9 +77,9 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
     use super::*;
+    use crate::operator::Operator;
     use crate::operator::aggregate::{AggregateCall, AggregateFunction, AggregateSpec};
     use crate::operator::law::{Input, Law, Value, sql_oracle};
-    use crate::operator::{Operator, OperatorInfo};
 
     fn input() -> SchemaRef {
         Arc::new(Schema::new(vec![
@@ -103,12 +103,11 @@ mod tests {
         output.extend(["n", "d", "lo", "hi"].map(|name| Field::new(name, DataType::Int64, true)));
         let output = Arc::new(Schema::new(output));
         let sql = "SELECT ts, k, count(x) AS n, sum(DISTINCT x) AS d, min(x) AS lo, max(x) AS hi FROM t GROUP BY ts, k";
-        let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+        let make = move || -> Box<dyn Operator> {
             let (calls, output) = (calls.clone(), output.clone());
             let spec = AggregateSpec { input: input(), group: vec![0, 1], calls, output, insert_only, routed_by: None };
             let aggregate = Aggregate::new(spec, true).unwrap();
-            let info = aggregate.info().clone();
-            (Box::new(aggregate), info)
+            Box::new(aggregate)
         };
         Law::new(vec![Input::new(input(), &[0, 1]).insert_only()], make, sql_oracle(&[("t", input())], sql))
     }

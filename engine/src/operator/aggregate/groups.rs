@@ -8,7 +8,7 @@ use super::accumulator::canonical;
 use crate::change::Weights;
 use crate::error::Result;
 use crate::hash::{hash_columns, vnode};
-use crate::rows::KeyIndex;
+use crate::rows::{KeyIndex, vec_bytes};
 
 /// Received changes in this epoch.
 const TOUCHED: u8 = 1;
@@ -70,6 +70,11 @@ impl Groups {
     /// Every group slot is below this.
     pub(super) fn slots(&self) -> usize {
         self.index.slots()
+    }
+
+    /// Estimate of the memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.index.bytes() + vec_bytes(&self.groups) + vec_bytes(&self.dirty)
     }
 
     /// Groups that hold something.

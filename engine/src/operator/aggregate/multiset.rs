@@ -16,7 +16,7 @@ use super::accumulator::{Feed, canonical};
 use super::extremum::End;
 use super::order::{Order, Ranked};
 use crate::error::{Error, Result};
-use crate::rows::{KeyIndex, NO_SLOT, RowView};
+use crate::rows::{KeyIndex, NO_SLOT, RowView, vec_bytes};
 
 /// An extremum that was taken back and not looked for yet.
 const LOST: u32 = NO_SLOT - 1;
@@ -211,6 +211,12 @@ impl Multiset {
     /// Number of values held.
     pub(super) fn len(&self) -> usize {
         self.values
+    }
+
+    /// Estimate of the memory held, in bytes. Of the orders only that there are any counts: to know more would be to look at each.
+    pub(super) fn bytes(&self) -> usize {
+        let ordered = self.ordered.capacity() * size_of::<BTreeSet<(Vec<Ranked>, u32)>>();
+        self.index.bytes() + vec_bytes(&self.entries) + vec_bytes(&self.chains) + ordered
     }
 
     /// Whether a group has no value.

@@ -104,12 +104,11 @@ fn law_routed_by(
     };
     let from = Input::new(input(), &route);
     let from = if insert_only { from.insert_only() } else { from };
-    let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+    let make = move || -> Box<dyn Operator> {
         let routed_by = routed_by.map(<[usize]>::to_vec);
         let spec = AggregateSpec { routed_by, ..spec(group, &calls, insert_only) };
         let aggregate = Aggregate::new(spec, true).unwrap();
-        let info = aggregate.info().clone();
-        (Box::new(aggregate), info)
+        Box::new(aggregate)
     };
     let law = Law::new(vec![from], make, sql_oracle(&[("t", input())], &sql));
     if group.is_empty() { law.single().keeps_state() } else { law }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::hash::vnode;
 use crate::operator::ledger::{Ledger, damaged};
 use crate::operator::{StateDelta, StateTable, columns};
-use crate::rows::{KeyIndex, NO_SLOT, RowStore};
+use crate::rows::{KeyIndex, NO_SLOT, RowStore, vec_bytes};
 
 const FREE: Slot = Slot { weight: 0, key: NO_SLOT };
 
@@ -64,6 +64,11 @@ impl Side {
 
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Estimate of the memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.bytes() + vec_bytes(&self.slots) + vec_bytes(&self.uses) + self.ledger.bytes()
     }
 
     pub(super) fn key(&self, slot: u32) -> u32 {

@@ -29,10 +29,9 @@ fn spec(nearest: Nearest, outer: bool, keyed: bool) -> AsOfSpec {
     }
 }
 
-fn make(spec: &AsOfSpec) -> (Box<dyn Operator>, OperatorInfo) {
+fn make(spec: &AsOfSpec) -> Box<dyn Operator> {
     let join = AsOf::new(spec).unwrap();
-    let info = join.info();
-    (Box::new(join), info)
+    Box::new(join)
 }
 
 /// Column by column, NULL above all.

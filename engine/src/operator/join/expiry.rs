@@ -159,9 +159,9 @@ mod tests {
     use datafusion::physical_plan::expressions::{Column, binary, lit};
 
     use super::*;
+    use crate::operator::Operator;
     use crate::operator::join::JoinKind;
     use crate::operator::law::{Input, Law, Row, Value, sql_oracle};
-    use crate::operator::{Operator, OperatorInfo};
 
     const KINDS: [JoinKind; 5] = [JoinKind::Inner, JoinKind::Left, JoinKind::Full, JoinKind::Semi, JoinKind::Anti];
 
@@ -192,7 +192,7 @@ mod tests {
             [side("l").fields().to_vec(), side("r").fields().to_vec()].concat()
         };
         let output_schema = Arc::new(Schema::new(fields.clone()));
-        let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+        let make = move || -> Box<dyn Operator> {
             let spec = JoinSpec {
                 left: side("l"),
                 right: side("r"),
@@ -209,8 +209,7 @@ mod tests {
                 broadcast: None,
             };
             let join = Join::new(&spec).unwrap();
-            let info = join.info();
-            (Box::new(join), info)
+            Box::new(join)
         };
         let names = ["k", "ts", "v"];
         let mut conditions: Vec<String> = on.iter().map(|(l, r)| format!("l{} = r{}", names[*l], names[*r])).collect();

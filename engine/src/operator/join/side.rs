@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::hash::vnode;
 use crate::operator::ledger::Ledger;
 use crate::operator::{StateTable, columns};
-use crate::rows::{KeyIndex, NO_SLOT, RowStore};
+use crate::rows::{KeyIndex, NO_SLOT, RowStore, vec_bytes};
 
 /// How a change finds the row that it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,15 @@ impl Side {
 
     pub(super) fn len(&self) -> usize {
         self.store().len()
+    }
+
+    /// Estimate of the memory held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let rows = match &self.rows {
+            Rows::Plain(rows) => rows.bytes(),
+            Rows::Indexed(index) => index.bytes(),
+        };
+        rows + vec_bytes(&self.slots) + vec_bytes(&self.heads) + vec_bytes(&self.touched) + self.ledger.bytes()
     }
 
     #[inline]

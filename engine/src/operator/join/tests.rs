@@ -134,8 +134,7 @@ fn law(spec: JoinSpec) -> Law {
     let for_oracle = spec.clone();
     let make = move || {
         let join = Join::new(&spec).unwrap();
-        let info = join.info();
-        (Box::new(join) as Box<dyn Operator>, info)
+        Box::new(join) as Box<dyn Operator>
     };
     Law::new(inputs, make, move |seen| oracle(&for_oracle, seen.totals))
 }
@@ -192,8 +191,7 @@ fn with_a_broadcast_side() {
             let for_oracle = spec.clone();
             let make = move |instance| {
                 let join = Join::instance(&spec, instance == 0).unwrap();
-                let info = join.info();
-                (Box::new(join) as Box<dyn Operator>, info)
+                Box::new(join) as Box<dyn Operator>
             };
             let oracle = move |seen: &Seen<'_>| oracle(&for_oracle, seen.totals);
             Law::per_instance(inputs, make, oracle).replicated(side).check(24);
@@ -281,8 +279,7 @@ fn agrees_with_sql() {
         let spec = JoinSpec { residual: Some(less()), ..spec(kind, &[(0, 1)]) };
         let make = move || {
             let join = Join::new(&spec).unwrap();
-            let info = join.info();
-            (Box::new(join) as Box<dyn Operator>, info)
+            Box::new(join) as Box<dyn Operator>
         };
         let inputs = vec![Input::new(left(), &[0]), Input::new(right(), &[1])];
         Law::new(inputs, make, sql_oracle(&[("l", left()), ("r", right())], sql)).check(4);
@@ -316,8 +313,7 @@ fn with_columns_of_many_types() {
         };
         let make = move || {
             let join = Join::new(&spec).unwrap();
-            let info = join.info();
-            (Box::new(join) as Box<dyn Operator>, info)
+            Box::new(join) as Box<dyn Operator>
         };
         let oracle = move |totals: &[ZSet]| {
             let mut answer = ZSet::new();

@@ -87,8 +87,7 @@ fn law(sql: &str) -> Law {
     let rows = Input::new(input(), &spec.partition);
     let make = move || {
         let over = Over::new(&spec).unwrap();
-        let info = over.info();
-        (Box::new(over) as Box<dyn Operator>, info)
+        Box::new(over) as Box<dyn Operator>
     };
     let sql = sql.to_owned();
     Law::new(vec![rows], make, move |seen| batch_answer(&sql, seen))

@@ -20,11 +20,10 @@ fn bound(column: usize, end: End, plus: i64) -> TemporalBound {
 }
 
 fn law(bounds: Vec<TemporalBound>, input: Input, passes: impl Fn(&Row, i64) -> bool + 'static) -> Law {
-    let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+    let make = move || -> Box<dyn Operator> {
         let spec = TemporalSpec { input: schema(), bounds: bounds.clone(), route: vec![0], output: schema() };
         let operator = Temporal::new(&spec).unwrap();
-        let info = operator.info();
-        (Box::new(operator), info)
+        Box::new(operator)
     };
     let oracle = move |seen: &Seen<'_>| -> ZSet {
         let rows = seen.totals[0].iter().filter(|(row, _)| passes(row, seen.timestamp_ms * 1000));

@@ -65,9 +65,9 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
     use super::*;
+    use crate::operator::Operator;
     use crate::operator::law::{Input, Law, Row, Value, sql_oracle};
     use crate::operator::top_n::{Rank, TopNSpec};
-    use crate::operator::{Operator, OperatorInfo};
 
     fn input() -> SchemaRef {
         let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -78,7 +78,7 @@ mod tests {
         let rank = Field::new("rn", DataType::UInt64, false);
         let fields = input().fields().iter().cloned().chain([Arc::new(rank)]).collect::<Vec<_>>();
         let output = Arc::new(Schema::new(fields));
-        let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+        let make = move || -> Box<dyn Operator> {
             let spec = TopNSpec {
                 input: input(),
                 partition: vec![0],
@@ -90,8 +90,7 @@ mod tests {
                 output: output.clone(),
             };
             let top = TopN::new(&spec).unwrap();
-            let info = top.info();
-            (Box::new(top), info)
+            Box::new(top)
         };
         let limit = limit.map_or(String::new(), |limit| format!("WHERE rn <= {limit}"));
         let sql = format!(

@@ -80,8 +80,7 @@ fn law(spec: TopNSpec) -> Law {
     let for_oracle = spec.clone();
     let make = move || {
         let top = TopN::new(&spec).unwrap();
-        let info = top.info();
-        (Box::new(top) as Box<dyn Operator>, info)
+        Box::new(top) as Box<dyn Operator>
     };
     Law::new(vec![rows], make, move |seen| oracle(&for_oracle, &seen.totals[0]))
 }
@@ -117,8 +116,7 @@ fn agrees_with_sql() {
     let sql = sql_oracle(&[("i", input())], sql);
     let make = move || {
         let top = TopN::new(&spec).unwrap();
-        let info = top.info();
-        (Box::new(top) as Box<dyn Operator>, info)
+        Box::new(top) as Box<dyn Operator>
     };
     Law::new(vec![Input::new(input(), &[0])], make, sql).check(12);
 }
@@ -224,8 +222,7 @@ fn a_column_of_any_type_can_be_ordered_by() {
             let for_oracle = spec.clone();
             let make = move || {
                 let top = TopN::new(&spec).unwrap();
-                let info = top.info();
-                (Box::new(top) as Box<dyn Operator>, info)
+                Box::new(top) as Box<dyn Operator>
             };
             let input = Input::new(schema, &[1]).insert_only();
             Law::new(vec![input], make, move |seen| oracle(&for_oracle, &seen.totals[0])).check(8);
@@ -279,8 +276,7 @@ fn ranks_are_shared_by_peers() {
                     let for_oracle = spec.clone();
                     let make = move || {
                         let top = TopN::new(&spec).unwrap();
-                        let info = top.info();
-                        (Box::new(top) as Box<dyn Operator>, info)
+                        Box::new(top) as Box<dyn Operator>
                     };
                     Law::new(vec![rows], make, move |seen| ranks(&for_oracle, &seen.totals[0])).check(6);
                 }

@@ -15,7 +15,7 @@ use crate::change::{Changes, consolidate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{self, vnode};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable, columns};
-use crate::rows::{KeyIndex, NO_SLOT, RowStore, RowView};
+use crate::rows::{KeyIndex, NO_SLOT, RowStore, RowView, vec_bytes};
 
 /// What an [`UpsertNormalize`] does.
 #[derive(Debug, Clone)]
@@ -88,12 +88,6 @@ impl UpsertNormalize {
             key_slots: Vec::new(),
             spec: spec.clone(),
         })
-    }
-
-    /// What is fixed about it. State table: `current`, keyed by the table's key.
-    pub fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "current", schema: self.state_schema.clone(), key_len: self.spec.key.len() };
-        OperatorInfo { name: "UpsertNormalize", schema: self.spec.schema.clone(), state: vec![table] }
     }
 
     fn number_keys(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
@@ -185,6 +179,12 @@ impl UpsertNormalize {
 }
 
 impl Operator for UpsertNormalize {
+    // State table: `current`, keyed by the table's key.
+    fn info(&self) -> OperatorInfo {
+        let table = StateTable { name: "current", schema: self.state_schema.clone(), key_len: self.spec.key.len() };
+        OperatorInfo { name: "UpsertNormalize", schema: self.spec.schema.clone(), state: vec![table] }
+    }
+
     fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
         self.pending.push(changes);
         Ok(())
@@ -285,6 +285,10 @@ impl Operator for UpsertNormalize {
     fn state_rows(&self) -> usize {
         self.rows.len()
     }
+
+    fn state_bytes(&self) -> usize {
+        self.keys.bytes() + self.rows.bytes() + vec_bytes(&self.current)
+    }
 }
 
 #[cfg(test)]
@@ -347,8 +351,7 @@ mod tests {
         input.insert_only = insert_only;
         let make = move || {
             let upsert = UpsertNormalize::new(&spec(order)).unwrap();
-            let info = upsert.info();
-            (Box::new(upsert) as Box<dyn Operator>, info)
+            Box::new(upsert) as Box<dyn Operator>
         };
         Law::new(vec![input], make, move |seen| oracle(order, seen.epochs))
     }

@@ -1,7 +1,7 @@
 //! The reading half of a slot: which split is read next, what is late, what was seen of event time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::time::{self, SplitTime};
 use super::{Assignment, Delivery, Failure, Payload, Slot};
@@ -117,19 +117,24 @@ impl Slot {
 
     fn read(&mut self, index: usize, epoch: u64, rows: usize) -> Result<(), Failure> {
         let node = self.readers[index].node;
+        self.meter.begin();
+        let waited = self.meter.reads(node);
         let Some(open) = self.readers[index].open.as_mut() else { return Ok(()) };
         let read = open.read(rows);
         let (position, skipped) = (open.position(), open.skipped());
         let read = self.blame(node, read)?;
         let reader = &mut self.readers[index];
         reader.position = position;
-        self.metrics.skipped.fetch_add(skipped - reader.skipped, Ordering::Relaxed);
+        self.meter.node(node).skipped.add(skipped - reader.skipped);
         reader.skipped = skipped;
+        let has_rows = matches!(read, Read::Rows(_));
         match read {
             Read::Rows(batch) => {
                 let rows = batch.num_rows();
+                // There were rows at the last read already: these have waited.
+                self.meter.waited(node, waited);
                 self.budget = self.budget.map(|budget| budget.saturating_sub(rows.max(1)));
-                self.metrics.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+                self.meter.node(node).read.add(rows as u64);
                 self.take_rows(index, epoch, Changes::inserts(batch))?;
             }
             Read::Idle(time) => {
@@ -142,6 +147,10 @@ impl Slot {
                 reader.open = None;
                 reader.progress.idle_since = Some(self.clock.now_ms());
             }
+        }
+        self.meter.worked(node);
+        if has_rows {
+            self.meter.has_rows(node);
         }
         Ok(())
     }
@@ -156,10 +165,11 @@ impl Slot {
         let sifted = sifted.map_err(|error| Failure { job: self.flow.nodes[node].job, error })?;
         reader.progress.idle_since = None;
         reader.progress.latest = reader.progress.latest.max(sifted.latest);
-        self.count_late(&sifted.late);
+        self.meter.event_time(&self.flow, node, sifted.latest);
+        self.count_late(node, &sifted.late);
         let late = self.time.input_of(node).and_then(|input| self.flow.timed[input].late).zip(sifted.late);
-        for (node, changes) in late.into_iter().chain([(node, sifted.changes)]) {
-            self.work.push_back(Delivery { node, input: 0, epoch, payload: Payload::Data(changes) });
+        for (to, changes) in late.into_iter().chain([(node, sifted.changes)]) {
+            self.deliver_read(node, to, epoch, changes);
         }
         Ok(())
     }
@@ -168,7 +178,10 @@ impl Slot {
     fn end_reading(&mut self, epoch: u64) {
         let input = self.input();
         let positions: Vec<_> = self.readers.iter().map(|r| (r.node, r.split.id.clone(), r.position)).collect();
-        let skipped: Vec<_> = self.readers.iter().map(|r| (r.node, r.skipped)).collect();
+        let sources: BTreeSet<NodeId> = self.readers.iter().map(|r| r.node).collect();
+        let skipped = sources.into_iter().map(|node| (node, self.meter.node(node).skipped.get())).collect();
+        let timed = self.flow.timed.iter().map(|timed| timed.node);
+        let late = timed.map(|node| (node, self.meter.node(node).late.get())).collect();
         let seen = self.seen(epoch);
         if let Some(open) = self.open.get_mut(&epoch) {
             open.input = input;
@@ -176,7 +189,7 @@ impl Slot {
             if let Some(checkpoint) = &mut open.checkpoint {
                 checkpoint.positions = positions;
                 checkpoint.skipped = skipped;
-                checkpoint.late = self.time.late();
+                checkpoint.late = late;
             }
         }
         self.starts.pop_front();

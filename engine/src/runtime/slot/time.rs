@@ -46,8 +46,6 @@ pub(super) struct SlotTime {
     inputs: Vec<Option<usize>>,
     /// Greatest event times of stored tables, by timed input.
     latest: Vec<Option<i64>>,
-    /// Late rows since the start, by timed input: node and number.
-    late: Vec<(NodeId, u64)>,
     /// What nodes that pass watermarks on late got last.
     held_back: Vec<Vec<Bound>>,
 }
@@ -58,7 +56,6 @@ impl SlotTime {
         Self {
             inputs: inputs.collect(),
             latest: vec![None; flow.timed.len()],
-            late: flow.timed.iter().map(|timed| (timed.node, 0)).collect(),
             held_back: vec![vec![]; flow.nodes.len()],
         }
     }
@@ -71,11 +68,6 @@ impl SlotTime {
     /// Whether the rows of a source or feed have event times.
     pub(super) fn has_column(&self, flow: &Dataflow, node: NodeId) -> bool {
         self.inputs[node].is_some_and(|input| flow.timed[input].column.is_some())
-    }
-
-    /// Late rows since the start of the slot.
-    pub(super) fn late(&self) -> Vec<(NodeId, u64)> {
-        self.late.clone()
     }
 
     /// Takes late rows out of what was read: those with a smaller time than the watermark. Rows without time are never late.
@@ -100,7 +92,6 @@ impl SlotTime {
         let behind: BooleanArray = lt(&times, &Int64Array::new_scalar(watermark))?;
         let is_late = |row: &u32| behind.is_valid(*row as usize) && behind.value(*row as usize);
         let (late, rest): (Vec<u32>, Vec<u32>) = (0..changes.len() as u32).partition(is_late);
-        self.late[input].1 += late.len() as u64;
         let late = changes.take(&UInt32Array::from(late))?;
         Ok(Sifted { changes: changes.take(&UInt32Array::from(rest))?, latest, late: Some(late) })
     }

@@ -69,7 +69,8 @@ impl Draft {
             functions.extend(planner.inline(&mut stored_expression(text)?)?);
         }
         if connector {
-            let base_dir = std::path::absolute(&inner.options.base_dir).unwrap_or(inner.options.base_dir.clone());
+            let base_dir = self.base_dir.as_ref().unwrap_or(&inner.options.base_dir);
+            let base_dir = std::path::absolute(base_dir).unwrap_or(base_dir.clone());
             properties.insert(BASE_DIR.into(), base_dir.to_string_lossy().into_owned());
         }
         let mut object = Object {

@@ -22,10 +22,8 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 17] = [
+const STATEMENTS: [(&str, &str); 15] = [
     ("alter", "ALTER is not supported yet; DROP and CREATE instead"),
-    ("pause", "PAUSE is not supported yet; DROP JOB ends a job"),
-    ("stop", "STOP is not supported yet; DROP JOB ends a job"),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),
     ("replace", "REPLACE is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
     ("upsert", "UPSERT is not supported; INSERT into a table with PRIMARY KEY replaces rows"),

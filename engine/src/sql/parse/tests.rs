@@ -1,6 +1,7 @@
 //! Every form, the places of errors, round trips, and that nothing makes the parser panic.
 
 mod grammar;
+mod streams;
 
 use arrow::datatypes::DataType;
 use proptest::prelude::*;
@@ -128,6 +129,10 @@ fn canonical_texts() {
         ("set commit_interval = 10 s", "SET commit_interval = '10s'"),
         ("set time zone 'UTC'", "SET timezone = 'UTC'"),
         ("flush", "FLUSH"),
+        ("pause job J", "PAUSE JOB j"),
+        ("resume materialized view v", "RESUME JOB v"),
+        ("restart job \"J\"", "RESTART JOB \"J\""),
+        ("stop job j", "STOP JOB j"),
     ];
     for (text, expected) in expected {
         assert_eq!(canonical(text), expected);
@@ -226,7 +231,10 @@ fn errors_have_places_and_say_what_to_write() {
         ("EXPLAIN INCREMENTAL UPDATE t SET a = 1", "no incremental plan", 1, 21),
         ("EXECUTE STATEMENT SET BEGIN INSERT OVERWRITE a SELECT 1; END", "plain INSERT INTO only", 1, 29),
         ("ALTER TABLE t ADD c INT", "ALTER is not supported", 1, 1),
-        ("SUBSCRIBE TO v", "SUBSCRIBE is not supported", 1, 1),
+        ("PAUSE VIEW v", "expected JOB", 1, 7),
+        ("STOP JOB", "the job's name", 1, 9),
+        ("PAUSE VIEW v", "expected JOB", 1, 7),
+        ("STOP JOB", "the job's name", 1, 9),
         ("INSERT INTO t VALUES (1) RETURNING a", "RETURNING", 1, 26),
         ("INSERT INTO t PARTITION (a = 1) SELECT 1", "PARTITION", 1, 15),
         ("SELECT * FROM t FOR SYSTEM_TIME AS OF x", "FOR SYSTEM_TIME", 1, 15),

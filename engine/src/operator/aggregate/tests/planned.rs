@@ -14,8 +14,8 @@ use datafusion::prelude::SessionContext;
 use super::super::{Aggregate, AggregateSpec};
 use super::close;
 use crate::change::Changes;
+use crate::operator::Operator;
 use crate::operator::law::{Input, Law, exact_sql_oracle};
-use crate::operator::{Operator, OperatorInfo};
 use crate::plan::Kind;
 use crate::plan::build::build;
 use crate::sql::aggregates::ExactAggregates;
@@ -80,10 +80,9 @@ fn check(calls: &[&str], group: &str, cases: u32) {
         let input = Input::new(spec.input.clone(), &spec.group);
         let input = if insert_only { input.insert_only() } else { input };
         let oracle = exact_sql_oracle(&[("t", spec.input.clone())], &sql);
-        let make = move || -> (Box<dyn Operator>, OperatorInfo) {
+        let make = move || -> Box<dyn Operator> {
             let aggregate = Aggregate::new(spec.clone(), true).unwrap();
-            let info = aggregate.info().clone();
-            (Box::new(aggregate), info)
+            Box::new(aggregate)
         };
         let law = Law::new(vec![input], make, oracle);
         let law = if group.is_empty() { law.single().keeps_state() } else { law };
