@@ -261,8 +261,6 @@ public final class DriverTest {
         }
         same(named(database.getPrimaryKeys(null, null, "j_found"), "COLUMN_NAME"), List.of("k"));
         same(named(database.getIndexInfo(null, null, "j_found", false, false), "COLUMN_NAME"), List.of("k"));
-        same(named(database.getImportedKeys(null, null, "j_found"), "FK_NAME"), List.of());
-        same(named(database.getTypeInfo(), "TYPE_NAME").contains("int8"), true);
         same(connection.isValid(5), true);
         same(connection.getSchema(), "public");
         same(connection.getCatalog(), "frazil");
