@@ -8,7 +8,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from frazil import PATIENCE, Warehouse, binary
-from test_readers import duckdb_with_iceberg
+from duck import duckdb_with
 
 SQL = """
 CREATE TABLE every (
@@ -59,7 +59,7 @@ def test_pyiceberg_reads_every_type(every):
 
 
 def test_duckdb_reads_every_type(every):
-    db = duckdb_with_iceberg()
+    db = duckdb_with("avro", "iceberg")
     db.execute("SET TimeZone = 'UTC'")
     found = db.execute(f"SELECT * FROM iceberg_scan('{every.metadata_location('copied')}') ORDER BY id")
     assert rows_of(found.fetch_arrow_table()) == [WANTED, EMPTY]
