@@ -1,6 +1,7 @@
 //! Plays the sqllogictest files over the PostgreSQL protocol, against a running server: the same answers as embedded.
 //!
-//! Values come as PostgreSQL prints them; by their types they are printed again as the files have them.
+//! Values come as PostgreSQL prints them; by their types they are printed again as the files have them. Rows (STRUCT) cannot be:
+//! PostgreSQL does not print the names of their fields; files say `skipif wire` there.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt;
@@ -23,9 +24,19 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 /// What a file may say only where it has the engine's clock in its hands.
 const ADVANCE: &str = "ADVANCE CLOCK";
 
+/// A server, which ends with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server and a client of it.
 struct Wire {
-    server: Child,
+    _server: Running,
     client: tokio_postgres::Client,
     _directory: tempfile::TempDir,
 }
@@ -59,31 +70,24 @@ impl Wire {
     async fn start() -> Result<Self, Refused> {
         let directory = tempfile::tempdir().unwrap();
         let (pg, http) = (free_port(), free_port());
-        let server = Command::new(env!("CARGO_BIN_EXE_frazil"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_frazil"));
+        command
             .args(["server", "--commit-interval", "50ms", "--pg", &format!("127.0.0.1:{pg}")])
             .args(["--http", &format!("127.0.0.1:{http}"), "-w"])
             .arg(directory.path().join("warehouse"))
             .current_dir(slt())
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        let server = Running(command.spawn().unwrap());
         let config = format!("host=127.0.0.1 port={pg} user=tester dbname=frazil");
         for _ in 0..600 {
             if let Ok((client, connection)) = tokio_postgres::connect(&config, NoTls).await {
                 tokio::spawn(connection);
-                return Ok(Self { server, client, _directory: directory });
+                return Ok(Self { _server: server, client, _directory: directory });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Err(Refused("the server does not answer".into()))
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }
 

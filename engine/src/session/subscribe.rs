@@ -9,13 +9,14 @@
 //!
 //! The changes of a version stand together, and a `progress` row (all other columns NULL) follows them: everything up to its
 //! version has been sent. So a client that keeps the version of the last `progress` row with what it made of the rows before,
-//! and subscribes AS OF that version when it was cut off, takes every change exactly once. An unchanged relation gives a
-//! `progress` row, too, as its warehouse goes on, though at most one a second.
+//! and subscribes AS OF that version when it was cut off, takes every change exactly once. While nothing changes a `progress`
+//! row comes once a second: so a client knows that the line is not dead, and need not wait longer to know how things are.
 //!
 //! A subscriber reads segments when it asks for more, so a slow one holds back nobody. Segments are kept for changelog readers
 //! for a while (`storage::tiering::RetentionPolicy`); one that falls behind further is told that its version is gone.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +30,14 @@ use futures::StreamExt;
 use storage::scan::changes_since;
 use storage::types::arrow_schema;
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Inner;
 use crate::sql::statement::Subscribe;
 
-/// The least time between two rows that only say that nothing has changed.
+/// The time between two rows that only say that nothing has changed.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Names of the first two columns.
@@ -91,6 +93,7 @@ impl Inner {
             told: false,
             ready: VecDeque::new(),
             versions: self.versions.clone(),
+            due: Box::pin(tokio::time::sleep(IDLE)),
             inner,
         };
         let rows = futures::stream::try_unfold(follower, |mut follower| async move {
@@ -144,6 +147,8 @@ struct Follower {
     /// Batches of versions that are read and not given out yet.
     ready: VecDeque<RecordBatch>,
     versions: watch::Receiver<Version>,
+    /// When to say that nothing has changed.
+    due: Pin<Box<Sleep>>,
 }
 
 impl Follower {
@@ -165,6 +170,7 @@ impl Follower {
             }
             if !self.told {
                 self.told = true;
+                self.due = Box::pin(tokio::time::sleep(IDLE));
                 return self.progress(self.at).map(Some);
             }
             if !self.read().await? {
@@ -183,12 +189,11 @@ impl Follower {
         if table.changed <= self.at {
             let reached = snapshot.version;
             let news = self.versions.wait_for(|version| *version > reached);
-            return match tokio::time::timeout(IDLE, news).await {
-                Ok(Ok(_)) => Ok(true),
-                Ok(Err(_)) => Ok(false),
-                Err(_) => {
-                    self.told = reached == self.at;
-                    self.at = reached;
+            // Versions that change other relations must not put off what is due.
+            return tokio::select! {
+                news = news => Ok(news.is_ok()),
+                () = &mut self.due => {
+                    (self.at, self.told) = (reached, false);
                     Ok(true)
                 }
             };

@@ -95,16 +95,19 @@ impl Inner {
     }
 
     async fn commit_group(&self, table: ObjectId, group: Vec<Waiting>) {
-        if group.len() > 1 {
-            let rows: Vec<_> = group.iter().map(|waiting| waiting.rows.clone()).collect();
-            if self.insert_rows(table, &rows).await.is_ok() {
-                group.into_iter().for_each(|waiting| drop(waiting.done.send(Ok(()))));
-                return;
-            }
-        }
-        // One of several may be at fault: the others shall not suffer from it.
+        let rows: Vec<_> = group.iter().map(|waiting| waiting.rows.clone()).collect();
+        let Err(error) = self.insert_rows(table, &rows).await else {
+            group.into_iter().for_each(|waiting| drop(waiting.done.send(Ok(()))));
+            return;
+        };
+        let of_one = matches!(error.kind(), ErrorKind::Data | ErrorKind::Sql);
         for waiting in group {
-            let outcome = self.insert_rows(table, std::slice::from_ref(&waiting.rows)).await;
+            // One of several may be at fault: the others shall not suffer from it. Whatever else went wrong did so for all,
+            // and rows of which nobody knows whether they were committed must not be inserted again.
+            let outcome = match of_one && rows.len() > 1 {
+                true => self.insert_rows(table, std::slice::from_ref(&waiting.rows)).await,
+                false => Err(Error::new(error.kind(), error.to_string())),
+            };
             let _ = waiting.done.send(outcome);
         }
     }
