@@ -261,6 +261,7 @@ public final class DriverTest {
         }
         same(named(database.getPrimaryKeys(null, null, "j_found"), "COLUMN_NAME"), List.of("k"));
         same(named(database.getIndexInfo(null, null, "j_found", false, false), "COLUMN_NAME"), List.of("k"));
+        same(named(database.getTypeInfo(), "TYPE_NAME").contains("int8"), true);
         same(connection.isValid(5), true);
         same(connection.getSchema(), "public");
         same(connection.getCatalog(), "frazil");

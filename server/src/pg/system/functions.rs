@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
+use super::DATABASE;
 use super::relations::Catalog;
 use crate::pg::session::SETTINGS;
 use crate::pg::startup::SERVER_VERSION;
@@ -35,6 +36,8 @@ pub fn register(context: &SessionContext, relations: &Arc<Catalog>) {
     let text = || DataType::Utf8View;
     let stable = Volatility::Stable;
     context.register_udf(create_udf("version", vec![], text(), stable, Arc::new(version)));
+    let database = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(DATABASE.to_owned()))));
+    context.register_udf(create_udf("current_database", vec![], text(), stable, Arc::new(database)));
     // There are no such locks.
     let nothing = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(String::new()))));
     context.register_udf(create_udf("pg_advisory_unlock_all", vec![], text(), stable, Arc::new(nothing)));

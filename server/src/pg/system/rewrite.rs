@@ -85,8 +85,17 @@ fn scalar(expr: &mut Expr) {
     });
     if none {
         *expr = Expr::value(ast::Value::Null);
-    } else if plain && matches!(item, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+    } else if plain && is_of_columns(item) {
         *item = call("min", item.clone());
+    }
+}
+
+/// A column, or one that is compared with a value: nothing that is an aggregate already.
+fn is_of_columns(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => true,
+        Expr::BinaryOp { left, right, .. } => is_of_columns(left) && is_of_columns(right),
+        _ => false,
     }
 }
 
