@@ -100,6 +100,8 @@ def watched(server):
 
         worker = threading.Thread(target=work)
         worker.start()
+        while not answers and worker.is_alive():
+            threading.Event().wait(0.01)
         yield server
         stop.set()
         worker.join()

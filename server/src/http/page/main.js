@@ -35,7 +35,8 @@ class App {
   root = document.getElementById("app");
   view = null;
   #isDue = false;
-  #chord = 0;
+  /** When `g` was pressed, if it was the last key: what follows at once is where to go. */
+  #chord = -Infinity;
 
   start() {
     addEventListener("hashchange", () => this.#route(true));
@@ -149,7 +150,7 @@ class App {
     if (event.key === "Escape" && isTyping) return void event.target.blur();
     if (isTyping) return;
     const place = performance.now() - this.#chord < 1200 && PLACES.find(({ key }) => key === event.key);
-    this.#chord = event.key === "g" ? performance.now() : 0;
+    this.#chord = event.key === "g" ? performance.now() : -Infinity;
     if (place) location.hash = hrefTo(...place.parts);
     else if (event.key === "?") showShortcuts();
     else if (event.key === "T") this.#turnTheme();
