@@ -152,7 +152,13 @@ impl Connection {
             copying.copy.abort().await;
         }
         self.session.fail().await;
-        self.client.feed(Message::ErrorResponse(ErrorInfo::from(error).into())).await?;
+        let info = ErrorInfo::from(error);
+        let (is_fatal, message) = (info.is_fatal(), info.message.clone());
+        self.client.feed(Message::ErrorResponse(info.into())).await?;
+        if is_fatal {
+            self.client.flush().await?;
+            return Err(std::io::Error::other(message));
+        }
         match extended {
             true => {
                 self.skipping = true;
