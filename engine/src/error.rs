@@ -112,9 +112,10 @@ impl Error {
         format!("{}{cause}", self.0.message)
     }
 
-    /// Where it happened beside the SQL: what is known by name, such as a table.
-    pub fn context(&self) -> &[(&'static str, String)] {
-        &self.0.context
+    /// Where it happened beside the SQL, if that is known: `table: t, line: 3`.
+    pub fn detail(&self) -> Option<String> {
+        let context: Vec<String> = self.0.context.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        (!context.is_empty()).then(|| context.join(", "))
     }
 
     /// What to do, if it is known.
@@ -131,11 +132,8 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.message)?;
-        for (i, (key, value)) in self.0.context.iter().enumerate() {
-            write!(f, "{}{key}: {value}", if i == 0 { " (" } else { ", " })?;
-        }
-        if !self.0.context.is_empty() {
-            write!(f, ")")?;
+        if let Some(detail) = self.detail() {
+            write!(f, " ({detail})")?;
         }
         if let Some(Position { line, column }) = self.0.position {
             write!(f, " at {line}:{column}")?;

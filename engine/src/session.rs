@@ -363,7 +363,6 @@ impl Inner {
                 done("RESET")
             }
             Statement::Job(control, job) => {
-                self.resume_orphans().await?;
                 self.control(*control, job).await?;
                 Ok(Answer::Done(format!("{} JOB", control.verb())))
             }

@@ -16,7 +16,7 @@ pub use histogram::{BOUNDS, Distribution, Histogram};
 mod histogram;
 
 /// Checkpoints of each job that are remembered.
-const HISTORY: usize = 100;
+pub const HISTORY: usize = 100;
 
 /// A number of nodes that has not been seen: neither a watermark nor an event time.
 const UNSEEN: i64 = i64::MIN;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use catalog::{Action, NewSegment, Object, ObjectId, ObjectKind, Requirement, Version};
 use datafusion::datasource::TableProvider;
 use datafusion::execution::session_state::SessionState;
@@ -62,12 +63,15 @@ pub(super) enum Work<'a> {
     Change(&'a Change),
     /// An INSERT whose query reads rows that a client sends.
     Copy(&'a Insert, &'a Arc<dyn TableProvider>),
+    /// Rows with the columns of a table, to be inserted by whoever has its turn.
+    Rows(ObjectId, &'a [RecordBatch]),
 }
 
 impl<'a> Work<'a> {
-    /// Names of the tables that it changes.
+    /// Names of the tables whose turn it needs.
     fn targets(self) -> Vec<&'a str> {
         match self {
+            Self::Rows(..) => vec![],
             Self::Insert(insert) | Self::Copy(insert, _) => vec![&insert.table],
             Self::Change(Change::Update(update)) => vec![&update.target.table],
             Self::Change(Change::Delete(delete)) => vec![&delete.target.table],
@@ -130,6 +134,7 @@ impl Inner {
             Work::Copy(insert, rows) => {
                 vec![self.compute_insert(planner, insert, &[(COPIED_ROWS, rows.clone())]).await?]
             }
+            Work::Rows(table, rows) => vec![self.compute_rows(planner, table, rows).await?],
             Work::Change(change) => self.compute_change(planner, change).await?,
         };
         let rows = computed.iter().map(|change| change.rows).sum();

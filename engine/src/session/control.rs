@@ -15,7 +15,6 @@ impl Engine {
     /// # Errors
     /// `Sql` if there is no such job, or if it is in no state for this; `Fenced` if another process runs it.
     pub async fn control(&self, control: JobControl, name: &str) -> Result<()> {
-        self.inner.resume_orphans().await?;
         self.inner.control(control, name).await
     }
 }
@@ -23,6 +22,7 @@ impl Engine {
 impl Inner {
     /// See [`Engine::control`].
     pub async fn control(&self, control: JobControl, name: &str) -> Result<()> {
+        self.resume_orphans().await?;
         let snapshot = self.snapshot().await?;
         let job = job(&snapshot, name)?;
         if job.status == JobStatus::Finished && control != JobControl::Stop {

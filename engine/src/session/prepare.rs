@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::session::settings::Settings;
 use crate::session::{Answer, Engine, Inner};
 use crate::sql::context::Mode;
+use crate::sql::parse::{parameter, parameter_number};
 use crate::sql::statement::{Change, Insert, ParsedStatement, Statement};
 use crate::sql::table::physical_schema;
 
@@ -78,7 +79,7 @@ impl Inner {
                     Some(name) => schema.field_with_name(name).ok(),
                     None => schema.fields().get(place).map(AsRef::as_ref),
                 };
-                if let (Some(number), Some(field)) = (placeholder(value), field) {
+                if let (Some(number), Some(field)) = (parameter(value), field) {
                     known.insert(number, field.data_type().clone());
                 }
             }
@@ -87,21 +88,8 @@ impl Inner {
     }
 }
 
-/// The number of a parameter, if the expression is one.
-fn placeholder(expr: &ast::Expr) -> Option<usize> {
-    match expr {
-        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) => number(name),
-        ast::Expr::Nested(inner) => placeholder(inner),
-        _ => None,
-    }
-}
-
-fn number(name: &str) -> Option<usize> {
-    name.strip_prefix('$')?.parse().ok()
-}
-
 /// The parameters of a plan whose types DataFusion has found.
 fn parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
     let found = plan.get_parameter_types()?;
-    Ok(found.into_iter().filter_map(|(name, data_type)| Some((number(&name)?, data_type?))).collect())
+    Ok(found.into_iter().filter_map(|(name, data_type)| Some((parameter_number(&name)?, data_type?))).collect())
 }

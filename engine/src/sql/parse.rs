@@ -30,6 +30,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 pub(super) use self::cursor::PARTITION_BY;
 pub use self::cursor::quoted;
 use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
+pub use self::rewrite::call;
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};
 use crate::sql::statement::{
@@ -488,6 +489,20 @@ fn describe(cursor: &mut Cursor) -> Result<Parsed> {
     let name = cursor.name("the name of a table or view")?;
     let text = format!("DESCRIBE {}", quoted(&name));
     Ok((Statement::Describe(name), text))
+}
+
+/// The number of a parameter (`$1`), if the expression is one.
+pub fn parameter(expr: &ast::Expr) -> Option<usize> {
+    match expr {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) => parameter_number(name),
+        ast::Expr::Nested(inner) => parameter(inner),
+        _ => None,
+    }
+}
+
+/// The number in the name of a parameter.
+pub fn parameter_number(name: &str) -> Option<usize> {
+    name.strip_prefix('$')?.parse().ok()
 }
 
 /// Where an identifier stands.

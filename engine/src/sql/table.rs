@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{Object, ObjectKind};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
+use datafusion::datasource::TableProvider;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::scalar::ScalarValue;
@@ -16,9 +17,10 @@ use datafusion::sql::sqlparser::ast;
 use storage::types::arrow_schema;
 
 use crate::error::{Error, Result};
-use crate::sql::context::Planner;
+use crate::sql::context::{Mode, Planned, Planner, name_columns};
 use crate::sql::functions;
 use crate::sql::parse::{digits, parse_type, stored_expression};
+use crate::sql::statement::Insert;
 use crate::sql::types::sql_name;
 
 /// Property with the DEFAULT of the column whose name follows.
@@ -104,7 +106,7 @@ impl TableColumns {
     }
 
     /// The schema of the columns that statements write, all nullable.
-    fn given_schema(&self) -> Schema {
+    pub fn given_schema(&self) -> Schema {
         Schema::new(self.given().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect::<Vec<_>>())
     }
 }
@@ -120,6 +122,21 @@ pub fn physical_schema(object: &Object) -> Result<SchemaRef> {
 }
 
 impl Planner {
+    /// The rows that an INSERT brings, with the columns that its table has to be given. `tables`: what its query finds besides
+    /// the tables of the warehouse.
+    pub async fn inserted(
+        &self,
+        insert: &Insert,
+        table: &Object,
+        mode: Mode,
+        tables: &[(&str, Arc<dyn TableProvider>)],
+    ) -> Result<Planned> {
+        let query = fitted_values(name_columns(&insert.query), &TableColumns::of(table)?, &insert.columns)?;
+        let mut planned = self.query_over(&query, mode, tables).await?;
+        planned.logical = self.fit(&planned.state, planned.logical, table, &insert.columns)?;
+        Ok(planned)
+    }
+
     /// Plans a stored expression over columns. It reads no tables and no more than one row.
     pub fn expression(&self, state: &SessionState, text: &str, columns: &Schema) -> Result<Expr> {
         let mut expr = stored_expression(text)?;
@@ -244,7 +261,7 @@ pub fn castable(from: &DataType, column: &TableColumn) -> Result<()> {
 /// The query of an INSERT with VALUES as its columns need them: DEFAULT is replaced by what it stands for, and literals that
 /// would lose something are cast: an empty array or a NULL within a struct has no type of its own, a number with a point
 /// becomes a DOUBLE. `columns` names the targets; empty: all that are not computed.
-pub fn fitted_values(mut query: ast::Query, target: &TableColumns, columns: &[String]) -> Result<ast::Query> {
+fn fitted_values(mut query: ast::Query, target: &TableColumns, columns: &[String]) -> Result<ast::Query> {
     let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
     let given: Vec<&TableColumn> = match columns.is_empty() {
         true => target.given().collect(),

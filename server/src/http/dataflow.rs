@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::error::Failed;
 use super::input::Name;
+use super::jobs::no_job;
 use super::routes::Routes;
 
 /// The routes of this module.
@@ -18,17 +19,13 @@ pub fn routes() -> Routes {
 
 async fn dataflow(State(context): State<Context>, Name(name): Name) -> Result<Json<Value>, Failed> {
     let found = context.engine.dataflow(&name).await?;
-    found.map(|graph| Json(shape(&name, graph))).ok_or_else(|| no_such_job(&name))
+    found.map(|graph| Json(shape(&name, graph))).ok_or_else(|| no_job(&name))
 }
 
 async fn checkpoints(State(context): State<Context>, Name(name): Name) -> Result<Json<Value>, Failed> {
     let found = context.engine.checkpoints(&name).await?;
-    let checkpoints = found.ok_or_else(|| no_such_job(&name))?;
+    let checkpoints = found.ok_or_else(|| no_job(&name))?;
     Ok(Json(json!({"checkpoints": checkpoints.iter().map(checkpoint).collect::<Vec<_>>()})))
-}
-
-fn no_such_job(name: &str) -> Failed {
-    Failed::not_found(format!("there is no job named {name}"))
 }
 
 fn shape(job: &str, graph: JobGraph) -> Value {

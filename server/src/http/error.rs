@@ -63,14 +63,13 @@ impl From<Error> for Failed {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let detail: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}: {value}")).collect();
         let position = error.position().map(|position| json!({"line": position.line, "column": position.column}));
         let body = json!({"error": {
             "code": sqlstate(&error),
             "message": error.message(),
             "cause": std::error::Error::source(&error).map(ToString::to_string),
             "hint": error.advice(),
-            "detail": (!detail.is_empty()).then(|| detail.join(", ")),
+            "detail": error.detail(),
             "position": position,
         }});
         Self { status, body }

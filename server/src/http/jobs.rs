@@ -58,8 +58,12 @@ async fn control(State(context): State<Context>, Name(name): Name, control: JobC
 }
 
 async fn find(context: &Context, name: &str) -> Result<JobInfo, Failed> {
-    let found = context.engine.job(name).await?;
-    found.ok_or_else(|| Failed::not_found(format!("there is no job named {name}")))
+    context.engine.job(name).await?.ok_or_else(|| no_job(name))
+}
+
+/// The answer about a job that is not there.
+pub fn no_job(name: &str) -> Failed {
+    Failed::not_found(format!("there is no job named {name}"))
 }
 
 fn shown(job: &JobInfo) -> Value {

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use super::cancel::Cancelled;
 use super::codec::Client;
 use super::error::{of_engine, plain};
-use super::reply::done;
+use super::reply::{done, next_batch};
 use super::session::Session;
 pub use columns::elements;
 use decode::Decoder;
@@ -133,14 +133,7 @@ pub async fn copy_out(
     let cancelled = cancelled.wait();
     tokio::pin!(cancelled);
     let mut number = 0;
-    loop {
-        client.flush().await?;
-        let batch = tokio::select! {
-            batch = rows.next() => batch,
-            () = &mut cancelled => return Err(PgWireError::QueryCanceled),
-        };
-        let Some(batch) = batch else { break };
-        let batch = batch.map_err(|error| of_engine(&error.into(), ""))?;
+    while let Some(batch) = next_batch(client, &mut rows, cancelled.as_mut()).await? {
         number += batch.num_rows();
         for row in encoder.rows(&batch).map_err(|error| of_engine(&error.into(), ""))? {
             client.feed(Message::CopyData(CopyData::new(row))).await?;

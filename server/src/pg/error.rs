@@ -13,8 +13,7 @@ pub const IN_FAILED_TRANSACTION: &str = "25P02";
 pub fn of_engine(error: &Error, sql: &str) -> PgWireError {
     let mut info = ErrorInfo::new("ERROR".into(), sqlstate(error).into(), error.message());
     info.severity_nonlocalized = Some("ERROR".into());
-    let context: Vec<String> = error.context().iter().map(|(key, value)| format!("{key}: {value}")).collect();
-    info.detail = (!context.is_empty()).then(|| context.join(", "));
+    info.detail = error.detail();
     info.hint = error.advice().map(str::to_owned);
     info.position = error.position().and_then(|position| offset(sql, position)).map(|offset| offset.to_string());
     PgWireError::UserError(Box::new(info))

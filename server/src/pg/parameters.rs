@@ -10,6 +10,7 @@ use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::error::PgWireResult;
 
+use engine::sql::parse::parameter;
 use postgres_types::Kind;
 
 use super::copy::elements;
@@ -220,7 +221,7 @@ struct Stated(BTreeMap<usize, Type>);
 
 impl Stated {
     fn state(&mut self, expr: &Expr, data_type: Type) {
-        if let Some(number) = placeholder(expr) {
+        if let Some(number) = parameter(expr) {
             self.0.insert(number, data_type);
         }
     }
@@ -256,7 +257,7 @@ pub fn elements_of_any(sql: &str) -> Option<(String, BTreeSet<usize>)> {
     let mut numbers = BTreeSet::new();
     let _ = visit_expressions_mut(&mut statements, |expr| {
         if let Expr::AnyOp { left, compare_op, right, .. } = expr
-            && let Some(number) = placeholder(right)
+            && let Some(number) = parameter(right)
         {
             numbers.insert(number);
             *expr = Expr::BinaryOp { left: left.clone(), op: compare_op.clone(), right: right.clone() };
@@ -265,17 +266,6 @@ pub fn elements_of_any(sql: &str) -> Option<(String, BTreeSet<usize>)> {
     });
     let [statement] = statements.as_slice() else { return None };
     (!numbers.is_empty()).then(|| (statement.to_string(), numbers))
-}
-
-/// The number of a parameter.
-fn placeholder(expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) => {
-            name.strip_prefix('$')?.parse().ok()
-        }
-        Expr::Nested(inner) => placeholder(inner),
-        _ => None,
-    }
 }
 
 /// The type that a name in SQL stands for.

@@ -1,8 +1,10 @@
 //! Rows on their way to a client.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt, SinkExt, StreamExt};
 use pgwire::api::portal::Format;
@@ -73,28 +75,39 @@ impl Rows {
                     return Ok(Sent::Enough);
                 }
             }
-            let batch = match self.batches.next().now_or_never() {
-                Some(batch) => batch,
-                None => {
-                    client.flush().await?;
-                    tokio::select! {
-                        batch = self.batches.next() => batch,
-                        () = &mut cancelled => return Err(PgWireError::QueryCanceled),
-                    }
-                }
-            };
-            let Some(batch) = batch else { break };
-            let rows = batch.map_err(engine::Error::from).and_then(|batch| Ok(values::rows(&batch, &self.columns)?));
-            self.encoded.extend(rows.map_err(|error| of_engine(&error, ""))?);
-            // A result whose batches are always ready is cancelled, too.
-            if (&mut cancelled).now_or_never().is_some() {
-                return Err(PgWireError::QueryCanceled);
-            }
+            let Some(batch) = next_batch(client, &mut self.batches, cancelled.as_mut()).await? else { break };
+            self.encoded.extend(values::rows(&batch, &self.columns).map_err(|error| of_engine(&error.into(), ""))?);
         }
         let tag = if self.counted { format!("{} {count}", self.tag) } else { self.tag.to_owned() };
         client.feed(Message::CommandComplete(CommandComplete::new(tag))).await?;
         Ok(Sent::All)
     }
+}
+
+/// The next batch of a result. What is ready is sent on before it waits for more.
+///
+/// # Errors
+/// If it cannot be computed, or if the statement is cancelled.
+pub async fn next_batch(
+    client: &mut Client,
+    batches: &mut SendableRecordBatchStream,
+    mut cancelled: Pin<&mut impl Future<Output = ()>>,
+) -> PgWireResult<Option<RecordBatch>> {
+    // A result whose batches are always ready is cancelled, too.
+    if cancelled.as_mut().now_or_never().is_some() {
+        return Err(PgWireError::QueryCanceled);
+    }
+    let batch = match batches.next().now_or_never() {
+        Some(batch) => batch,
+        None => {
+            client.flush().await?;
+            tokio::select! {
+                batch = batches.next() => batch,
+                () = cancelled => return Err(PgWireError::QueryCanceled),
+            }
+        }
+    };
+    batch.transpose().map_err(|error| of_engine(&error.into(), ""))
 }
 
 /// The message that says which columns come.

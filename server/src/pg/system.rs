@@ -32,6 +32,7 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use engine::session::{Engine, Relation, RelationKind};
+use engine::sql::parse::parameter_number;
 use relations::Catalog;
 
 /// The database that clients see.
@@ -113,7 +114,7 @@ pub fn bound(sql: &str, values: &[String]) -> String {
     let dialect = PostgreSqlDialect {};
     let Ok(tokens) = Tokenizer::new(&dialect, sql).with_unescape(false).tokenize() else { return sql.to_owned() };
     let value = |token: &Token| match token {
-        Token::Placeholder(name) => values.get(name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)?).cloned(),
+        Token::Placeholder(name) => values.get(parameter_number(name)?.checked_sub(1)?).cloned(),
         _ => None,
     };
     tokens.iter().map(|token| value(token).unwrap_or_else(|| token.to_string())).collect()

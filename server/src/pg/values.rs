@@ -39,7 +39,7 @@ pub fn rows(batch: &RecordBatch, fields: &[FieldInfo]) -> Result<Vec<DataRow>, A
     let mut text = String::new();
     for row in 0..batch.num_rows() {
         for (column, field) in columns.iter().zip(fields) {
-            if column.is_null(row) || *column.data_type() == DataType::Null {
+            if is_null(column.as_ref(), row) {
                 buffer.put_i32(-1);
                 continue;
             }
@@ -59,6 +59,11 @@ pub fn rows(batch: &RecordBatch, fields: &[FieldInfo]) -> Result<Vec<DataRow>, A
         encoded.push(DataRow::new(buffer.split(), count));
     }
     Ok(encoded)
+}
+
+/// Whether a value is NULL: a column of nothing else has no marks for it.
+pub fn is_null(column: &dyn Array, row: usize) -> bool {
+    column.is_null(row) || column.data_type().is_null()
 }
 
 /// A column in one of the types that are written below.

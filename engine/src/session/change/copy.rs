@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::datasource::TableProvider;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -13,12 +13,12 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use futures::TryStreamExt;
 
 use super::Work;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::{Engine, Inner};
 use crate::sql::context::Planner;
 use crate::sql::scan::memory_table;
 use crate::sql::statement::CopyFrom;
-use crate::sql::table::{TableColumn, TableColumns};
+use crate::sql::table::TableColumns;
 
 impl Engine {
     /// The columns that COPY takes, in order.
@@ -58,15 +58,13 @@ impl Inner {
         let table = planner.object(&copy.insert.table, copy.position)?;
         super::refuse_views(&table).map_err(|error| error.at(copy.position))?;
         let columns = TableColumns::of(&table)?;
-        let field = |column: &TableColumn| Field::new(&column.name, column.data_type.clone(), true);
+        let given = columns.given_schema();
         if copy.insert.columns.is_empty() {
-            return Ok(Arc::new(Schema::new(columns.given().map(field).collect::<Vec<_>>())));
+            return Ok(Arc::new(given));
         }
-        let named = |name: &String| match columns.given().find(|column| column.name == *name) {
-            Some(column) => Ok(field(column)),
-            None => {
-                Err(Error::sql(format!("there is no column {name} to be written in {}", table.name)).at(copy.position))
-            }
+        let named = |name: &String| {
+            columns.writable(name).map_err(|error| error.at(copy.position))?;
+            Ok(given.field_with_name(name)?.clone())
         };
         Ok(Arc::new(Schema::new(copy.insert.columns.iter().map(named).collect::<Result<Vec<_>>>()?)))
     }

@@ -9,17 +9,19 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use catalog::{ObjectId, ObjectKind};
+use catalog::{Object, ObjectId, ObjectKind};
+use datafusion::sql::sqlparser::ast::SetExpr;
 use tokio::sync::oneshot;
 
 use super::spool::Spool;
-use super::{ATTEMPTS, Computed, Written, refuse_second_writer, refuse_views};
+use super::{Computed, Work, refuse_second_writer};
 use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::build::internal_schema;
 use crate::session::Inner;
-use crate::sql::context::{Mode, name_columns, relations};
+use crate::sql::context::{Mode, Planner, relations};
 use crate::sql::statement::{Insert, InsertMode};
-use crate::sql::table::{TableColumns, fitted_values};
+use crate::sql::table::physical_schema;
 
 /// More rows than these are not gathered for one commit.
 const MAX_ROWS: usize = 64 * 1024;
@@ -57,28 +59,26 @@ impl Groups {
     }
 }
 
+/// Whether the rows of an INSERT stand in the statement itself, and are few enough to wait for others in memory.
+fn shares_commits(insert: &Insert, table: &Object) -> bool {
+    let few = matches!(insert.query.body.as_ref(), SetExpr::Values(values) if values.rows.len() <= MAX_ROWS);
+    few && matches!(insert.mode, InsertMode::Upsert)
+        && table.kind == ObjectKind::Table
+        && relations(&insert.query).is_empty()
+}
+
 impl Inner {
     /// Runs an INSERT whose rows stand in the statement itself, together with others. `None` if it is another INSERT.
     pub(super) async fn grouped_insert(&self, insert: &Insert) -> Result<Option<u64>> {
         let planner = self.planner(self.snapshot().await?);
         let table = planner.object(&insert.table, None)?;
-        let plain = matches!(insert.mode, InsertMode::Upsert) && table.kind == ObjectKind::Table;
-        if !plain || !relations(&insert.query).is_empty() {
+        if !shares_commits(insert, &table) {
             return Ok(None);
         }
-        refuse_views(&table)?;
         refuse_second_writer(&planner, &table)?;
-        let query = fitted_values(name_columns(&insert.query), &TableColumns::of(&table)?, &insert.columns)?;
-        let planned = planner.query(&query, Mode::Batch).await?;
-        if !planned.reads.is_empty() {
-            return Ok(None);
-        }
-        let logical = planner.fit(&planned.state, planned.logical, &table, &insert.columns)?;
-        let rows = self.rows(&table, planned.state, logical).await?;
-        let count = rows.num_rows();
-        if count > MAX_ROWS {
-            return Ok(None);
-        }
+        let planned = planner.inserted(insert, &table, Mode::Batch, &[]).await?;
+        let rows = self.rows(&table, planned.state, planned.logical).await?;
+        let count = rows.num_rows() as u64;
         let (done, outcome) = oneshot::channel();
         self.groups.push(table.id, Waiting { rows, done });
         let inner = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
@@ -91,12 +91,12 @@ impl Inner {
             }
         });
         outcome.await.map_err(|e| Error::internal("an INSERT was lost").because(e))??;
-        Ok(Some(count as u64))
+        Ok(Some(count))
     }
 
     async fn commit_group(&self, table: ObjectId, group: Vec<Waiting>) {
         let rows: Vec<_> = group.iter().map(|waiting| waiting.rows.clone()).collect();
-        let Err(error) = self.insert_rows(table, &rows).await else {
+        let Err(error) = self.work(Work::Rows(table, &rows)).await else {
             group.into_iter().for_each(|waiting| drop(waiting.done.send(Ok(()))));
             return;
         };
@@ -105,43 +105,30 @@ impl Inner {
             // One of several may be at fault: the others shall not suffer from it. Whatever else went wrong did so for all,
             // and rows of which nobody knows whether they were committed must not be inserted again.
             let outcome = match of_one && rows.len() > 1 {
-                true => self.insert_rows(table, std::slice::from_ref(&waiting.rows)).await,
+                true => self.work(Work::Rows(table, std::slice::from_ref(&waiting.rows))).await.map(drop),
                 false => Err(Error::new(error.kind(), error.to_string())),
             };
             let _ = waiting.done.send(outcome);
         }
     }
 
-    /// Inserts rows in one commit. They have the table's columns.
-    async fn insert_rows(&self, table: ObjectId, rows: &[RecordBatch]) -> Result<()> {
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            match self.try_insert_rows(table, rows).await {
-                Err(error) if error.kind() == ErrorKind::Conflict => last = Some(error),
-                other => return other,
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::internal("an INSERT gave up without a reason")))
-    }
-
-    async fn try_insert_rows(&self, table: ObjectId, rows: &[RecordBatch]) -> Result<()> {
-        let snapshot = self.snapshot().await?;
-        let planner = self.planner(snapshot.clone());
-        let Some(table) = snapshot.objects.get(&table).cloned() else {
+    /// Computes what becomes of a table by rows that have its columns.
+    pub(super) async fn compute_rows(
+        &self,
+        planner: &Planner,
+        table: ObjectId,
+        rows: &[RecordBatch],
+    ) -> Result<Computed> {
+        let Some(table) = planner.snapshot.objects.get(&table).cloned() else {
             return Err(Error::sql("the table was dropped meanwhile"));
         };
-        let Some(first) = rows.first() else { return Ok(()) };
-        let rows = concat_batches(&first.schema(), rows)?;
-        let computed = match table.key.is_empty() {
-            true => {
-                let mut spool = Spool::new(table.clone());
-                spool.add(&self.warehouse, Changes::inserts(rows)).await?;
-                Computed { table, spool, rows: 0, depends_on_table: false }
-            }
-            false => self.upsert(&planner, table, rows).await?,
-        };
-        let Computed { table, spool, depends_on_table, .. } = computed;
-        let segments = spool.finish(&self.warehouse).await?;
-        self.commit_changes(snapshot.version, vec![Written { table: table.id, segments, depends_on_table }]).await
+        let rows = concat_batches(&internal_schema(physical_schema(&table)?.as_ref()), rows)?;
+        if !table.key.is_empty() {
+            return self.upsert(planner, table, rows).await;
+        }
+        let count = rows.num_rows() as u64;
+        let mut spool = Spool::new(table.clone());
+        spool.add(&self.warehouse, Changes::inserts(rows)).await?;
+        Ok(Computed { table, spool, rows: count, depends_on_table: false })
     }
 }

@@ -22,10 +22,10 @@ use crate::plan::build::internal_schema;
 use crate::runtime::dataflow::{Target as Output, key_columns};
 use crate::session::Inner;
 use crate::sql::change::{self, ChangeQuery, Layout, NEW_ROWS};
-use crate::sql::context::{Mode, Planner, name_columns, relations};
+use crate::sql::context::{Mode, Planned, Planner, relations};
 use crate::sql::scan::{memory_table, scan_of};
 use crate::sql::statement::{ConflictAction, Insert, InsertMode, OnConflict, Target};
-use crate::sql::table::{TableColumns, fitted_values, physical_schema};
+use crate::sql::table::{TableColumns, physical_schema};
 
 impl Inner {
     /// Whether an INSERT never ends because an input never ends.
@@ -58,10 +58,7 @@ impl Inner {
         };
         refuse_views(&table)?;
         refuse_second_writer(planner, &table)?;
-        let query = fitted_values(name_columns(&insert.query), &TableColumns::of(&table)?, &insert.columns)?;
-        let planned = planner.query_over(&query, Mode::Batch, tables).await?;
-        let logical = planner.fit(&planned.state, planned.logical, &table, &insert.columns)?;
-        let state = planned.state;
+        let Planned { logical, state, .. } = planner.inserted(insert, &table, Mode::Batch, tables).await?;
         Ok(match (&insert.mode, self.target(planner, &table)?) {
             (_, Output::Sink { factory, object }) => {
                 let rows = self.rows(&object, state, logical).await?;

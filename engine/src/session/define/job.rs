@@ -8,9 +8,9 @@ use super::{Draft, Existing, distinct_ids};
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
 use crate::session::settings::Settings;
-use crate::sql::context::{Mode, Planner, name_columns, refuse_volatile, relations};
+use crate::sql::context::{Mode, Planner, refuse_volatile, relations};
 use crate::sql::statement::{Insert, InsertMode, ParsedStatement};
-use crate::sql::table::{TableColumns, fitted_values, physical_schema};
+use crate::sql::table::physical_schema;
 
 impl Draft {
     /// One or several INSERTs as a job.
@@ -112,9 +112,7 @@ impl Inner {
                 .at(position)
                 .hint("insert into the tables that it reads"));
         }
-        let query = fitted_values(name_columns(&insert.query), &TableColumns::of(&table)?, &insert.columns)?;
-        let mut planned = planner.query(&query, Mode::Continuous).await?;
-        planned.logical = planner.fit(&planned.state, planned.logical, &table, &insert.columns)?;
+        let mut planned = planner.inserted(insert, &table, Mode::Continuous, &[]).await?;
         // Defaults and computed columns may call what a continuous query must not.
         refuse_volatile(&planned.logical)?;
         planned.on_window_close = insert.on_window_close;

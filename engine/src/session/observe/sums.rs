@@ -11,11 +11,8 @@ use catalog::ObjectId;
 
 use super::graph;
 use crate::runtime::dataflow::{Dataflow, FlowNode, Origin, Role};
-use crate::runtime::metrics::{CheckpointRecord, Distribution, NodeTotals};
+use crate::runtime::metrics::{CheckpointRecord, Distribution, HISTORY, NodeTotals};
 use crate::runtime::pipeline::Pipeline;
-
-/// Checkpoints of a job that are remembered.
-const HISTORY: usize = 100;
 
 /// What was counted of one job.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::FrazilDialect;
-use super::{refuse, temporal};
+use super::{parameter_number, refuse, temporal};
 use crate::error::{Error, Position, Result};
 
 /// Words that end or begin a clause: as a name they must be quoted.
@@ -95,10 +95,10 @@ impl Cursor {
                 bound.push(token);
                 continue;
             };
-            let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
-            let value = number.and_then(|number| values.get(number.checked_sub(1)?)).ok_or_else(|| {
-                Error::sql(format!("there is no value for the parameter {name}")).at(position(token.span.start))
-            })?;
+            let value =
+                parameter_number(name).and_then(|number| values.get(number.checked_sub(1)?)).ok_or_else(|| {
+                    Error::sql(format!("there is no value for the parameter {name}")).at(position(token.span.start))
+                })?;
             let value = tokens(value)?.into_iter().filter(|token| token.token != Token::EOF);
             bound.extend(value.map(|value| TokenWithSpan { span: token.span, ..value }));
         }

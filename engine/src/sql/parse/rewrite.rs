@@ -261,7 +261,8 @@ fn regular(pattern: &Expr, escape: bool) -> Result<String> {
     Ok(regular)
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+/// The call of a function.
+pub fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),

@@ -31,6 +31,7 @@ use super::lateral::project;
 use crate::error::{Error, Position, Result};
 use crate::operator::asof::Nearest;
 use crate::plan::logical::{AsOfJoin, extension};
+use crate::sql::parse::call;
 
 const MARK: &str = "frazil_asof";
 
@@ -101,14 +102,16 @@ impl Rewrite<'_> {
     fn join(&self, join: &mut ast::Join) -> Result<()> {
         if let JoinOperator::AsOf { match_condition, constraint } = &join.join_operator {
             refuse_version(&join.relation)?;
-            let on = conjunction(constraint, mark(match_condition.clone()))?;
+            let on = conjunction(constraint, call(MARK, vec![match_condition.clone()]))?;
             join.join_operator = JoinOperator::Inner(JoinConstraint::On(on));
             return Ok(());
         }
         // The parser knows no `LEFT ASOF JOIN`: it reads LEFT as the alias of the table before, which prepares for this.
         let Some((version, time)) = self.version(&mut join.relation)? else { return Ok(()) };
-        let matched =
-            mark(ast::Expr::BinaryOp { left: Box::new(version), op: BinaryOperator::GtEq, right: Box::new(time) });
+        let matched = call(
+            MARK,
+            vec![ast::Expr::BinaryOp { left: Box::new(version), op: BinaryOperator::GtEq, right: Box::new(time) }],
+        );
         match &mut join.join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
@@ -166,21 +169,6 @@ fn is_processing_time(time: &ast::Expr) -> bool {
 fn position(relation: &TableFactor) -> Option<Position> {
     let start = relation.span().start;
     (start.line > 0).then_some(Position { line: start.line, column: start.column })
-}
-
-fn mark(condition: ast::Expr) -> ast::Expr {
-    let argument = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(condition));
-    let arguments = ast::FunctionArgumentList { duplicate_treatment: None, args: vec![argument], clauses: vec![] };
-    ast::Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![ast::Ident::new(MARK)]),
-        uses_odbc_syntax: false,
-        parameters: ast::FunctionArguments::None,
-        args: ast::FunctionArguments::List(arguments),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
 }
 
 fn conjunction(constraint: &JoinConstraint, mark: ast::Expr) -> Result<ast::Expr> {

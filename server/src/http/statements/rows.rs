@@ -40,7 +40,7 @@ fn append(batch: &RecordBatch, rows: &mut Vec<Value>) -> Result<(), ArrowError> 
     let columns = batch.columns().iter().map(values::plain).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         let cells = columns.iter().map(|column| {
-            if column.is_null(row) || *column.data_type() == DataType::Null {
+            if values::is_null(column.as_ref(), row) {
                 return Ok(Value::Null);
             }
             let mut text = String::new();

@@ -65,7 +65,7 @@ impl Encoder {
             let mut line = String::new();
             for (place, column) in columns.iter().enumerate() {
                 self.separate(place, &mut line);
-                if column.is_null(row) || column.data_type().is_null() {
+                if values::is_null(column.as_ref(), row) {
                     line.push_str(&self.options.null);
                     continue;
                 }

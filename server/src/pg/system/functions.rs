@@ -32,15 +32,15 @@ pub const NUMBER: &str = "to_regclass";
 /// Makes the functions known.
 pub fn register(context: &SessionContext, relations: &Arc<Catalog>) {
     let version = format!("PostgreSQL {SERVER_VERSION} (Frazil {})", env!("CARGO_PKG_VERSION"));
-    let version = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(version.clone()))));
     let text = || DataType::Utf8View;
     let stable = Volatility::Stable;
-    context.register_udf(create_udf("version", vec![], text(), stable, Arc::new(version)));
-    let database = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(DATABASE.to_owned()))));
-    context.register_udf(create_udf("current_database", vec![], text(), stable, Arc::new(database)));
-    // There are no such locks.
-    let nothing = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(String::new()))));
-    context.register_udf(create_udf("pg_advisory_unlock_all", vec![], text(), stable, Arc::new(nothing)));
+    // There are no advisory locks.
+    let constants = [("version", version.as_str()), ("current_database", DATABASE), ("pg_advisory_unlock_all", "")];
+    for (name, value) in constants {
+        let value = ScalarValue::Utf8View(Some(value.to_owned()));
+        let constant = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(value.clone()));
+        context.register_udf(create_udf(name, vec![], text(), stable, Arc::new(constant)));
+    }
     context.register_udf(create_udf("to_regtype", vec![text()], DataType::Int32, stable, Arc::new(type_number)));
     // Nothing that can be set so changes an answer.
     let set = |arguments: &[ColumnarValue]| Ok(arguments[1].clone());
@@ -66,9 +66,14 @@ pub fn register(context: &SessionContext, relations: &Arc<Catalog>) {
     context.register_udf(Function::named(NUMBER, |_| Ok(DataType::Int32), number));
 }
 
+/// The first argument, which is text of whatever kind.
+fn first_text(arguments: &[ColumnarValue]) -> Result<ArrayRef> {
+    let arguments = ColumnarValue::values_to_arrays(arguments)?;
+    Ok(cast(&arguments[0], &DataType::Utf8View)?)
+}
+
 fn setting(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
-    let names = ColumnarValue::values_to_arrays(arguments)?;
-    let names = cast(&names[0], &DataType::Utf8View)?;
+    let names = first_text(arguments)?;
     let value = |name: Option<&str>| {
         let (_, value) = SETTINGS.into_iter().find(|(known, _)| Some(*known) == name)?;
         Some(value)
@@ -77,15 +82,13 @@ fn setting(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
 }
 
 fn quoted(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
-    let texts = ColumnarValue::values_to_arrays(arguments)?;
-    let texts = cast(&texts[0], &DataType::Utf8View)?;
+    let texts = first_text(arguments)?;
     let quoted = |text: Option<&str>| Some(format!("'{}'", text?.replace('\'', "''")));
     Ok(ColumnarValue::Array(Arc::new(texts.as_string_view().iter().map(quoted).collect::<StringViewArray>())))
 }
 
 fn type_number(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
-    let names = ColumnarValue::values_to_arrays(arguments)?;
-    let names = cast(&names[0], &DataType::Utf8View)?;
+    let names = first_text(arguments)?;
     let number = |name: Option<&str>| {
         let name = name?.strip_prefix("pg_catalog.").or(name)?.to_ascii_lowercase();
         KNOWN.iter().find(|known| known.name() == name).map(|known| known.oid() as i32)

@@ -6,6 +6,8 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, Statement, 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use engine::sql::parse::call;
+
 use super::functions::{EXPANDED, NUMBER, SUBSCRIPTS};
 use super::parts;
 
@@ -86,7 +88,7 @@ fn scalar(expr: &mut Expr) {
     if none {
         *expr = Expr::value(ast::Value::Null);
     } else if plain && is_of_columns(item) {
-        *item = call("min", item.clone());
+        *item = call("min", vec![item.clone()]);
     }
 }
 
@@ -106,7 +108,7 @@ fn sets(expr: &mut Expr) {
     let Some(name) = [EXPANDED, SUBSCRIPTS].into_iter().find(|known| Some(*known) == name.as_deref()) else { return };
     let ast::FunctionArguments::List(arguments) = &function.args else { return };
     let Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array))) = arguments.args.first() else { return };
-    *expr = call("unnest", call(name, array.clone()));
+    *expr = call("unnest", vec![call(name, vec![array.clone()])]);
 }
 
 /// `(pair).x`: DataFusion reads it of columns only.
@@ -114,7 +116,7 @@ fn field(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     let [ast::AccessExpr::Dot(Expr::Identifier(name))] = access_chain.as_slice() else { return };
     let name = Expr::value(ast::Value::SingleQuotedString(name.value.clone()));
-    *expr = call_with("get_field", vec![root.as_ref().clone(), name]);
+    *expr = call("get_field", vec![root.as_ref().clone(), name]);
 }
 
 /// `'t'::regclass` is the relation's number.
@@ -122,7 +124,7 @@ fn number_of_relation(expr: &mut Expr) {
     if let Expr::Cast { expr: inner, data_type, .. } = expr
         && let ast::DataType::Regclass = data_type
     {
-        *expr = call(NUMBER, inner.as_ref().clone());
+        *expr = call(NUMBER, vec![inner.as_ref().clone()]);
     }
 }
 
@@ -134,30 +136,9 @@ fn escapes(expr: &mut Expr) {
     };
     let text = |text: &str| Expr::value(ast::Value::SingleQuotedString(text.to_owned()));
     if escape != "\\" {
-        let literal = call_with("replace", vec![pattern.as_ref().clone(), text("\\"), text("\\\\")]);
-        **pattern = call_with("replace", vec![literal, text(&escape), text("\\")]);
+        let literal = call("replace", vec![pattern.as_ref().clone(), text("\\"), text("\\\\")]);
+        **pattern = call("replace", vec![literal, text(&escape), text("\\")]);
     }
-}
-
-fn call(name: &str, argument: Expr) -> Expr {
-    call_with(name, vec![argument])
-}
-
-fn call_with(name: &str, arguments: Vec<Expr>) -> Expr {
-    let arguments =
-        arguments.into_iter().map(|argument| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument)));
-    let arguments =
-        ast::FunctionArgumentList { duplicate_treatment: None, args: arguments.collect(), clauses: Vec::new() };
-    Expr::Function(ast::Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: ast::FunctionArguments::None,
-        args: ast::FunctionArguments::List(arguments),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// Numbers of things (OIDs) are plain numbers in the system tables.
