@@ -1,7 +1,7 @@
 //! Rows as JSON: every value is text as PostgreSQL writes it, or null, so that nothing is lost to JSON's numbers.
 
-use ::arrow::array::{Array, RecordBatch};
-use ::arrow::datatypes::{DataType, Schema};
+use ::arrow::array::RecordBatch;
+use ::arrow::datatypes::Schema;
 use ::arrow::error::ArrowError;
 use datafusion::execution::SendableRecordBatchStream;
 use engine::sql::types::sql_name;

@@ -1,6 +1,6 @@
 //! Rows as COPY writes them. Each row is a message of its own, as PostgreSQL sends them.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use bytes::{BufMut, Bytes, BytesMut};
