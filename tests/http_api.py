@@ -1,5 +1,7 @@
 """Talks to the HTTP API of `frazil server`."""
 
+import base64
+import itertools
 import json
 import urllib.error
 import urllib.parse
@@ -19,17 +21,22 @@ class Refused(Exception):
 
 
 class Api:
-    def __init__(self, server):
+    def __init__(self, server, user=None, password=None):
         self.server = server
+        self.login = {}
+        if user is not None:
+            self.login["authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
     def request(self, method, path, body=None, headers=()):
-        """Status, headers and bytes of an answer, whatever it is."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json", **dict(headers)} if data is not None else dict(headers)
+        """Status, headers and bytes of an answer, whatever it is: of a stream of events the first. A body that is not bytes is sent as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {**self.login, **({"content-type": "application/json"} if data is not None else {}), **dict(headers)}
         request = urllib.request.Request(self.server.url(path), data=data, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return answer.status, answer.headers, answer.read()
+            with urllib.request.urlopen(request, timeout=PATIENCE, context=self.server.trust) as answer:
+                endless = answer.headers.get_content_type() == "text/event-stream"
+                content = b"".join(itertools.takewhile(bytes.strip, answer)) if endless else answer.read()
+                return answer.status, answer.headers, content
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.headers, error.read()

@@ -1,6 +1,7 @@
 """Runs `frazil server`."""
 
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -19,16 +20,20 @@ def free_port():
 class Server:
     """A running server; it can be killed and started again on the same warehouse and ports."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, pg="127.0.0.1", http="127.0.0.1"):
         self.directory = directory
         self.options = options
+        self.addresses = pg, http
+        certificates = [option for name, option in zip(options, options[1:]) if name == "--tls-cert"]
+        self.trust = ssl.create_default_context(cafile=certificates[0]) if certificates else None
         self.port = free_port()
         self.http_port = free_port()
         self.start()
 
     def start(self):
         command = [binary(), "server", "-w", str(self.directory / "warehouse"), "--commit-interval", "100ms"]
-        command += ["--pg", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}", *self.options]
+        pg, http = self.addresses
+        command += ["--pg", f"{pg}:{self.port}", "--http", f"{http}:{self.http_port}", *self.options]
         self.log = open(self.directory / "server.log", "ab")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + PATIENCE
@@ -39,16 +44,16 @@ class Server:
 
     def is_ready(self):
         try:
-            with urllib.request.urlopen(self.url("/ready"), timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(self.url("/ready"), timeout=PATIENCE, context=self.trust) as answer:
                 return answer.status == 200
         except OSError:
             return False
 
     def url(self, path=""):
-        return f"http://127.0.0.1:{self.http_port}{path}"
+        return f"{'https' if self.trust else 'http'}://127.0.0.1:{self.http_port}{path}"
 
-    def connect(self, **options):
-        return psycopg.connect(f"host=127.0.0.1 port={self.port} user=tester dbname=frazil", **options)
+    def connect(self, user="tester", **options):
+        return psycopg.connect(f"host=127.0.0.1 port={self.port} dbname=frazil", user=user, **options)
 
     def errors(self):
         return (self.directory / "server.log").read_text()[-4000:]

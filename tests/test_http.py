@@ -118,24 +118,11 @@ def test_requests_that_make_no_sense_are_refused_in_the_same_form(api):
     for body, status in [({}, 422), ({"sql": 1}, 422), ({"sql": "SELECT 1", "other": 1}, 422), ({"sql": "SELECT 1", "base_dir": "x"}, 400)]:
         assert refused(api.post, "/api/v1/statements", body).status == status, body
     for headers, content, status in [({"content-type": "application/json"}, b"{", 400), ({"content-type": "text/plain"}, b"{}", 400)]:
-        found, _, answer = raw(api, "POST", "/api/v1/statements", headers, content)
+        found, _, answer = api.request("POST", "/api/v1/statements", content, headers)
         assert found == status and json.loads(answer)["error"]["message"], answer
     assert refused(api.get, "/api/v1/nothing").status == 404
     assert refused(api.get, "/api/v1/statements").status == 405
     assert refused(api.get, "/api/v1/jobs/%FF").status == 400
-
-
-def raw(api, method, path, headers, content):
-    import urllib.error
-    import urllib.request
-
-    request = urllib.request.Request(api.server.url(path), data=content, method=method, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, error.read()
 
 
 def test_pages_of_other_origins_are_refused(api):
@@ -149,7 +136,7 @@ def test_pages_of_other_origins_are_refused(api):
 def test_bodies_have_a_limit(api):
     fits = "SELECT 1 -- " + "x" * (15 << 20)
     assert api.rows(fits) == [["1"]]
-    status, _, _ = raw(api, "POST", "/api/v1/statements", {"content-type": "application/json"}, b" " * (17 << 20))
+    status, _, _ = api.request("POST", "/api/v1/statements", b" " * (17 << 20))
     assert status == 413
 
 

@@ -1,17 +1,12 @@
 """What a server's settings do: limits of memory and time, the configuration file, encryption."""
 
-import datetime
-import ipaddress
 import subprocess
 import threading
 
 import psycopg
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from certificates import certificate
 from frazil import PATIENCE, binary
 from server import Server
 
@@ -82,22 +77,6 @@ def test_a_configuration_file_holds_settings_and_options_go_before_it(tmp_path):
     config.write_text("querymemory = '64MB'\n")
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and "did you mean query-memory?" in done.stderr
-
-
-def certificate(directory):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    built = built.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-    built = built.not_valid_after(now + datetime.timedelta(days=1)).add_extension(names, critical=False)
-    signed = built.sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    (directory / "server.crt").write_bytes(signed.public_bytes(pem))
-    plain = serialization.NoEncryption()
-    (directory / "server.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return directory / "server.crt", directory / "server.key"
 
 
 def test_connections_are_encrypted_by_a_certificate(tmp_path):

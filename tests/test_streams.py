@@ -1,9 +1,13 @@
-"""COPY, cursors and SUBSCRIBE over the PostgreSQL protocol."""
+"""COPY, cursors and SUBSCRIBE over the PostgreSQL protocol; SUBSCRIBE over HTTP."""
 
 import datetime
 import decimal
+import json
+import random
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 
 import psycopg
 import pytest
@@ -227,3 +231,68 @@ def test_a_subscriber_sees_every_change_once_although_it_is_cut_off(server, conn
     applied(state, seen)
     expected = connection.execute("SELECT grp, n, total FROM sums").fetchall()
     assert state == {tuple(row): 1 for row in expected}
+
+
+def events(server, path, headers=()):
+    """Server-sent events: kind, id, data. Ends with the connection."""
+    request = urllib.request.Request(server.url(path), headers=dict(headers))
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        event = {}
+        for line in answer:
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name:
+                event[name] = value
+            elif event:
+                yield event.get("event"), event.get("id"), json.loads(event["data"])
+                event = {}
+
+
+def test_changes_come_as_events_and_go_on_after_a_cut(server, connection):
+    """As EventSource does it: what came after the last event with an id comes again."""
+    connection.execute("DROP TABLE IF EXISTS watched CASCADE")
+    connection.execute("CREATE TABLE watched (k BIGINT PRIMARY KEY, v VARCHAR)")
+    connection.execute("CREATE MATERIALIZED VIEW lengths AS SELECT length(v) AS l, count(*) AS n FROM watched GROUP BY length(v)")
+    connection.execute("INSERT INTO watched VALUES (0, 'x')")
+    connection.execute("FLUSH")
+    rng = random.Random(5)
+    done = threading.Event()
+
+    def write():
+        with server.connect(autocommit=True) as writer:
+            for _ in range(60):
+                if rng.random() < 0.3:
+                    writer.execute("DELETE FROM watched WHERE k = %s", (rng.randrange(10),))
+                else:
+                    writer.execute("INSERT INTO watched VALUES (%s, %s)", (rng.randrange(10), "x" * rng.randrange(4)))
+            writer.execute("FLUSH")
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    state, last, cuts, wanted = {}, None, 0, None
+    while wanted is None or state != wanted:
+        if done.is_set():
+            rows = connection.execute("SELECT l, n FROM lengths").fetchall()
+            wanted = {(None if l is None else str(l), str(n)): 1 for l, n in rows}
+        seen = []
+        for kind, number, data in events(server, "/api/v1/tables/lengths/changes?snapshot=true", {"last-event-id": last} if last else {}):
+            assert number == (str(data["version"]) if kind == "progress" else None)
+            seen.append((kind, data["version"], *data.get("row", {}).values()))
+            if len(seen) >= 3 + cuts % 7:
+                break
+        reached = applied(state, seen)
+        last = last if reached is None else str(reached)
+        cuts += 1
+        assert cuts < 500, (state, wanted)
+    writer.join(PATIENCE)
+    assert cuts > 3
+    for path, headers, status in [
+        ("nothing/changes", {}, 404),
+        ("lengths/changes?version=1000000000", {}, 400),
+        ("lengths/changes?snapshot=maybe", {}, 400),
+        ("lengths/changes", {"last-event-id": "x"}, 400),
+    ]:
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            next(events(server, f"/api/v1/tables/{path}", headers))
+        assert refusal.value.code == status, path

@@ -16,6 +16,8 @@ pub trait Clock: Send + Sync + Debug {
     fn monotonic(&self) -> Duration;
     /// A fresh id, unique across processes.
     fn uuid(&self) -> Uuid;
+    /// Bytes that nobody can guess.
+    fn secret(&self) -> [u8; 32];
 }
 
 /// The real clock.
@@ -48,6 +50,14 @@ impl Clock for SystemClock {
 
     fn uuid(&self) -> Uuid {
         Uuid::now_v7()
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        // 122 bits of each are random.
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(Uuid::new_v4().as_bytes());
+        bytes[16..].copy_from_slice(Uuid::new_v4().as_bytes());
+        bytes
     }
 }
 
@@ -83,5 +93,11 @@ impl Clock for ManualClock {
     fn uuid(&self) -> Uuid {
         let n = self.next_id.fetch_add(1, Ordering::SeqCst);
         Uuid::from_u64_pair(self.seed, n)
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(self.uuid().as_bytes());
+        bytes
     }
 }

@@ -4,6 +4,7 @@
 //! case answers with the catalog's own error if an operation fails that should not, and panics where the catalog
 //! breaks its contract. This module is code for tests; no part of the program calls it.
 
+mod access;
 mod concurrency;
 mod definitions;
 mod history;
@@ -64,6 +65,11 @@ pub const CASES: &[Case] = cases![
     definitions::references_must_exist,
     definitions::changed_definitions_are_noticed,
     definitions::ids_are_never_drawn_twice,
+    access::users_and_grants_come_back,
+    access::rights_are_always_the_newest,
+    access::rights_go_with_what_they_are_about,
+    access::nonsense_about_rights_is_refused,
+    access::changed_rights_are_noticed,
     tables::segments_are_hot_then_retained_then_gone,
     tables::swaps_compare_and_set,
     tables::a_changed_table_is_noticed,
@@ -163,6 +169,7 @@ pub fn assert_same(a: &Snapshot, b: &Snapshot) {
     assert_eq!(a.objects, b.objects, "objects at version {}", a.version);
     assert_eq!(a.tables, b.tables, "tables at version {}", a.version);
     assert_eq!(a.jobs, b.jobs, "jobs at version {}", a.version);
+    assert_eq!(a.access, b.access, "rights at version {}", a.version);
 }
 
 fn assert_refused<T: Debug>(outcome: Result<T>, kind: ErrorKind) {

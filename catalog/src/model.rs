@@ -115,6 +115,58 @@ pub struct TableState {
     pub changelog_from: Version,
 }
 
+/// Somebody who connects to a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Unique.
+    pub name: String,
+    /// May do everything.
+    pub superuser: bool,
+    /// What the password is checked against, in the engine's own format: never the password. `None`: nobody can come in
+    /// under this name.
+    pub verifier: Option<String>,
+}
+
+/// What a user may be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Privilege {
+    /// Read an object's rows.
+    Select,
+    /// Add rows to it.
+    Insert,
+    /// Change rows of it.
+    Update,
+    /// Remove rows of it.
+    Delete,
+    /// Remove all of them.
+    Truncate,
+    /// Create objects and jobs.
+    Create,
+}
+
+/// One privilege of one user.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Grant {
+    /// What for; `None` is the one namespace that holds all objects.
+    pub object: Option<ObjectId>,
+    /// To whom; `None` is everybody (PUBLIC).
+    pub user: Option<String>,
+    /// What is allowed.
+    pub privilege: Privilege,
+}
+
+/// Who may do what. Without users nobody is asked who they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Users by name.
+    pub users: BTreeMap<String, User>,
+    /// Whose an object or a job is. One that is not here belongs to the superusers.
+    pub owners: BTreeMap<ObjectId, String>,
+    /// What was granted.
+    pub grants: BTreeSet<Grant>,
+}
+
 /// What kind of statement a job stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,7 +233,7 @@ pub struct Checkpoint {
 
 /// Everything that exists at one version.
 ///
-/// Objects and tables are as of `version`; jobs and their checkpoints are always the newest.
+/// Objects and tables are as of `version`; jobs, their checkpoints and the rights of users are always the newest.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The version read.
@@ -195,6 +247,8 @@ pub struct Snapshot {
     pub tables: BTreeMap<ObjectId, Arc<TableState>>,
     /// Jobs by id.
     pub jobs: BTreeMap<ObjectId, Arc<Job>>,
+    /// Who may do what.
+    pub access: Arc<Access>,
 }
 
 impl Snapshot {
@@ -265,6 +319,21 @@ pub enum Action {
         /// Paths of the segments.
         paths: Vec<String>,
     },
+    /// Adds a user, or replaces the one of that name.
+    PutUser(User),
+    /// Removes a user with what was granted to them. Fails with `Conflict` while they own something.
+    DropUser(String),
+    /// Says whose an object or a job is.
+    SetOwner {
+        /// The object or job.
+        object: ObjectId,
+        /// The user.
+        user: String,
+    },
+    /// Allows something. What is allowed already stays so.
+    Grant(Grant),
+    /// Takes back what was allowed. What was not allowed stays so.
+    Revoke(Grant),
     /// Forgets every version before this one: reads at older versions fail with `NotFound`, and what only they saw becomes garbage.
     ExpireVersionsBefore(Version),
 }
@@ -281,6 +350,8 @@ pub enum Requirement {
     },
     /// No commit after `version` created or dropped an object.
     DefinitionsUnchangedSince(Version),
+    /// No commit after `version` changed users, owners or grants.
+    AccessUnchangedSince(Version),
     /// The lease is still held under this token: keeps zombies from committing.
     Fence {
         /// Name of the lease.

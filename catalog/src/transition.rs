@@ -16,6 +16,8 @@ pub struct Head {
     pub snapshot: Arc<Snapshot>,
     /// The newest version that created or dropped an object; 0 if none did.
     pub definitions_changed: Version,
+    /// The newest version that changed users, owners or grants; 0 if none did.
+    pub access_changed: Version,
     /// The oldest version that can still be read.
     pub oldest: Version,
 }
@@ -81,6 +83,12 @@ fn check(head: &Head, tokens: &BTreeMap<String, u64>, requirement: &Requirement)
                 .with("planned at", version)
                 .with("changed at", head.definitions_changed))
         }
+        Requirement::AccessUnchangedSince(version) if head.access_changed <= *version => Ok(()),
+        Requirement::AccessUnchangedSince(version) => {
+            Err(conflict("users or their rights were changed meanwhile; look at them again and retry")
+                .with("read at", version)
+                .with("changed at", head.access_changed))
+        }
     }
 }
 
@@ -88,6 +96,7 @@ fn check(head: &Head, tokens: &BTreeMap<String, u64>, requirement: &Requirement)
 struct Step {
     next: Snapshot,
     definitions_changed: Version,
+    access_changed: Version,
     oldest: Version,
     dropped_jobs: HashSet<ObjectId>,
 }
@@ -104,13 +113,19 @@ impl Step {
         Self {
             next,
             definitions_changed: head.definitions_changed,
+            access_changed: head.access_changed,
             oldest: head.oldest,
             dropped_jobs: dropped_jobs.collect(),
         }
     }
 
     fn finish(self) -> Head {
-        Head { snapshot: Arc::new(self.next), definitions_changed: self.definitions_changed, oldest: self.oldest }
+        Head {
+            snapshot: Arc::new(self.next),
+            definitions_changed: self.definitions_changed,
+            access_changed: self.access_changed,
+            oldest: self.oldest,
+        }
     }
 
     fn act(&mut self, action: &Action) -> Result<()> {
@@ -118,10 +133,7 @@ impl Step {
             Action::CreateObject(object) => self.create_object(object),
             Action::DropObject(id) => self.drop_object(*id),
             Action::CreateJob(job) => self.create_job(job),
-            Action::DropJob(id) => match self.next.jobs.remove(id) {
-                Some(_) => Ok(()),
-                None => Err(no_job(*id)),
-            },
+            Action::DropJob(id) => self.drop_job(*id),
             Action::SetJobStatus { job, status, error } => {
                 let job = self.job(*job)?;
                 job.status = *status;
@@ -134,6 +146,14 @@ impl Step {
                 self.swap_metadata(*table, expected.as_deref(), location, tiered)
             }
             Action::DropRetained { table, paths } => self.drop_retained(*table, paths),
+            Action::PutUser(user) => self.put_user(user),
+            Action::DropUser(name) => self.drop_user(name),
+            Action::SetOwner { object, user } => self.set_owner(*object, user),
+            Action::Grant(grant) => self.grant(grant),
+            Action::Revoke(grant) => {
+                self.access().grants.remove(grant);
+                Ok(())
+            }
             Action::ExpireVersionsBefore(version) => self.expire_before(*version),
         }
     }
@@ -181,6 +201,18 @@ impl Step {
         self.next.objects.remove(&id);
         self.next.tables.remove(&id);
         self.definitions_changed = self.next.version;
+        self.forget_rights(id);
+        Ok(())
+    }
+
+    fn drop_job(&mut self, id: ObjectId) -> Result<()> {
+        if self.next.jobs.remove(&id).is_none() {
+            return Err(no_job(id));
+        }
+        // A view's rights go with the view.
+        if !self.next.objects.contains_key(&id) {
+            self.forget_rights(id);
+        }
         Ok(())
     }
 
@@ -262,6 +294,74 @@ impl Step {
         Ok(())
     }
 
+    fn access(&mut self) -> &mut Access {
+        self.access_changed = self.next.version;
+        Arc::make_mut(&mut self.next.access)
+    }
+
+    fn put_user(&mut self, user: &User) -> Result<()> {
+        if user.name.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "a user needs a name"));
+        }
+        self.access().users.insert(user.name.clone(), user.clone());
+        Ok(())
+    }
+
+    fn drop_user(&mut self, name: &str) -> Result<()> {
+        if let Some((id, _)) = self.next.access.owners.iter().find(|(_, owner)| *owner == name) {
+            let owned = self.next.objects.get(id).map(|object| &object.name);
+            let owned = owned.or_else(|| self.next.jobs.get(id).map(|job| &job.name));
+            let owned = owned.map_or_else(|| id.to_string(), Clone::clone);
+            return Err(conflict(format!(
+                "\"{name}\" cannot be dropped: \"{owned}\" is theirs; give it to another user or drop it first"
+            )));
+        }
+        if self.access().users.remove(name).is_none() {
+            return Err(no_user(name));
+        }
+        self.access().grants.retain(|grant| grant.user.as_deref() != Some(name));
+        Ok(())
+    }
+
+    fn set_owner(&mut self, id: ObjectId, user: &str) -> Result<()> {
+        self.check_user(Some(user))?;
+        if !self.next.jobs.contains_key(&id) {
+            self.check_object(id)?;
+        }
+        self.access().owners.insert(id, user.to_owned());
+        Ok(())
+    }
+
+    fn grant(&mut self, grant: &Grant) -> Result<()> {
+        self.check_user(grant.user.as_deref())?;
+        grant.object.map_or(Ok(()), |id| self.check_object(id))?;
+        self.access().grants.insert(grant.clone());
+        Ok(())
+    }
+
+    fn check_object(&self, id: ObjectId) -> Result<()> {
+        match self.next.objects.contains_key(&id) {
+            true => Ok(()),
+            false => Err(conflict("the object does not exist (any more)").with("object", id)),
+        }
+    }
+
+    fn check_user(&self, name: Option<&str>) -> Result<()> {
+        match name {
+            Some(name) if !self.next.access.users.contains_key(name) => Err(no_user(name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was dropped is nobody's.
+    fn forget_rights(&mut self, id: ObjectId) {
+        let access = &self.next.access;
+        if access.owners.contains_key(&id) || access.grants.iter().any(|grant| grant.object == Some(id)) {
+            self.access().owners.remove(&id);
+            self.access().grants.retain(|grant| grant.object != Some(id));
+        }
+    }
+
     fn table(&mut self, id: ObjectId) -> Result<&mut TableState> {
         match self.next.tables.get_mut(&id) {
             Some(table) => Ok(Arc::make_mut(table)),
@@ -325,6 +425,10 @@ fn take(from: &mut Vec<Segment>, paths: &[String]) -> Result<Vec<Segment>, Strin
 
 fn conflict(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Conflict, message)
+}
+
+fn no_user(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no user named \"{name}\""))
 }
 
 fn no_job(id: ObjectId) -> Error {

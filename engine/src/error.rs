@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Corrupt,
     /// Something else changed at the same time: try again.
     Conflict,
+    /// The user may not do this.
+    Denied,
     /// A defect of the program.
     Internal,
 }

@@ -4,6 +4,7 @@
 //! `change, hash, rows, watermark -> operator, source, sink -> plan -> sql -> runtime -> session`.
 //! Operators know no runtime, no SQL, no network.
 
+pub mod access;
 pub mod change;
 pub mod connector;
 pub mod error;

@@ -10,6 +10,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use storage::Warehouse;
 use tokio::sync::watch;
 
+use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
 use crate::runtime::pipeline::{Phase, Pipeline};
@@ -36,6 +37,7 @@ mod submit;
 mod subscribe;
 mod timeout;
 mod transaction;
+mod users;
 mod verify;
 
 use settings::Settings;
@@ -180,14 +182,15 @@ impl Engine {
         self.settings.statement_timeout().unwrap_or(self.inner.options.limits.timeout)
     }
 
-    /// The same engine for another user: what one sets (SET) does not hold for the other.
+    /// The same engine for somebody else who has the warehouse's files: what one sets (SET) does not hold for the other.
     pub fn session(&self) -> Self {
-        self.session_in(None)
+        self.session_of(None, None)
     }
 
-    /// The same for a user whose relative paths start at `base_dir`.
-    pub fn session_in(&self, base_dir: Option<PathBuf>) -> Self {
-        Self { inner: self.inner.clone(), settings: Arc::new(Settings::new(base_dir)) }
+    /// The same for a user, who may do what they were granted; without users in the warehouse, everything. Relative paths start at
+    /// `base_dir`.
+    pub fn session_of(&self, user: Option<String>, base_dir: Option<PathBuf>) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::new(Settings::new(user, base_dir)) }
     }
 
     /// `SET name = value`. Returns what to tell the user.
@@ -286,6 +289,7 @@ impl Inner {
     }
 
     async fn execute(&self, parsed: &ParsedStatement, settings: &Settings) -> Result<Answer> {
+        self.permit(&parsed.statement, settings).await?;
         let done = |tag: &str| Ok(Answer::Done(tag.into()));
         match &parsed.statement {
             Statement::Query(query) => self.query(query).await,
@@ -294,7 +298,7 @@ impl Inner {
                     self.resume_orphans().await?;
                 }
                 let mut draft =
-                    Draft::new(&*self.snapshot().await?, Existing::Refuse).with_base_dir(settings.base_dir());
+                    Draft::new(&*self.snapshot().await?, Existing::Refuse).by(settings);
                 draft.create_table(self, parsed, table).await?;
                 self.commit_and_start(&draft).await?;
                 done("CREATE TABLE")
@@ -303,7 +307,7 @@ impl Inner {
                 if view.materialized {
                     self.resume_orphans().await?;
                 }
-                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse).by(settings);
                 if draft.create_view(self, parsed, view, settings).await?
                     && let Err(error) = self.commit_and_start(&draft).await
                 {
@@ -316,7 +320,7 @@ impl Inner {
                 done(if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" })
             }
             Statement::CreateFunction(function) => {
-                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse);
+                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse).by(settings);
                 draft.create_function(self, parsed, function).await?;
                 self.commit_and_start(&draft).await?;
                 done("CREATE FUNCTION")
@@ -374,6 +378,7 @@ impl Inner {
                 Err(Error::sql("COPY, cursors and prepared statements are for clients of a server")
                     .hint("connect to `frazil server`, for example with psql"))
             }
+            Statement::Access(access) => self.change_access(access, settings).await,
             Statement::Discard => {
                 settings.reset(None);
                 done("DISCARD ALL")
@@ -413,7 +418,8 @@ impl Inner {
 
     async fn insert_job(&self, parsed: &ParsedStatement, inserts: &[Insert], settings: &Settings) -> Result<Answer> {
         let snapshot = self.snapshot().await?;
-        let mut draft = Draft::new(&snapshot, Existing::Refuse);
+        Rights::of(&snapshot, settings.user().as_deref())?.create()?;
+        let mut draft = Draft::new(&snapshot, Existing::Refuse).by(settings);
         draft.create_insert_job(self, parsed, inserts, settings).await?;
         self.commit_and_start(&draft).await?;
         let names: Vec<_> =

@@ -49,6 +49,9 @@ pub struct SqlArgs {
     /// URL of a server that executes the statements, such as http://127.0.0.1:8080, instead of opening a warehouse.
     #[arg(short, long, value_name = "URL", conflicts_with = "warehouse")]
     pub server: Option<String>,
+    /// User of the server, whose password is in FRAZIL_PASSWORD, unless the URL names both.
+    #[arg(short = 'U', long, env = "FRAZIL_USER")]
+    pub user: Option<String>,
     /// Execute these statements, separated by `;`, and exit. Relative paths in them start at the current directory.
     #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
     pub command: Option<String>,
@@ -100,7 +103,8 @@ pub struct ServerArgs {
     /// How long a statement may run, such as 5min, unless a client sets statement_timeout; without it, as long as it takes.
     #[arg(long, env = "FRAZIL_STATEMENT_TIMEOUT", value_parser = parse_duration)]
     pub statement_timeout: Option<Duration>,
-    /// PEM file with the certificate by which PostgreSQL connections are encrypted for clients that ask for it.
+    /// PEM file with the certificate by which connections are encrypted: those of HTTP, and over the PostgreSQL protocol those of
+    /// clients that ask for it.
     #[arg(long, env = "FRAZIL_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the certificate's key.
@@ -122,6 +126,9 @@ pub struct SubmitArgs {
     /// URL of the server.
     #[arg(short, long, value_name = "URL", default_value = DEFAULT_SERVER, env = "FRAZIL_SERVER")]
     pub server: String,
+    /// User of the server, whose password is in FRAZIL_PASSWORD, unless the URL names both.
+    #[arg(short = 'U', long, env = "FRAZIL_USER")]
+    pub user: Option<String>,
 }
 
 /// How rows are printed.

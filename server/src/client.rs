@@ -21,30 +21,58 @@ use crate::http::{ARROW_STREAM, NOTICE_HEADER, TAG_HEADER};
 /// How long a server may take to be reached. Statements may take as long as they want.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// The variable of the environment with a user's password. There is no option for it: other users would see it.
+const PASSWORD: &str = "FRAZIL_PASSWORD";
+
+/// Who a client is, for a server that has users.
+pub struct Login {
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl Login {
+    /// A user of this name, whose password is in the environment.
+    pub fn of(user: Option<String>) -> Self {
+        Self { user, password: std::env::var(PASSWORD).ok() }
+    }
+
+    /// The same, with what a URL says of both.
+    fn or(self, url: &reqwest::Url) -> Self {
+        let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = (!url.username().is_empty()).then(|| decoded(url.username()));
+        Self { user: user.or(self.user), password: url.password().map(decoded).or(self.password) }
+    }
+}
+
 /// A server.
 pub struct Client {
     http: reqwest::Client,
     url: String,
+    login: Login,
     /// Where relative paths of the statements start.
     base_dir: PathBuf,
     settings: Mutex<BTreeMap<String, String>>,
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://127.0.0.1:8080`. Nothing is sent yet.
+    /// A client of the server at `url`, such as `http://127.0.0.1:8080` or `https://user:password@host:8080`. What the URL leaves
+    /// out of user and password is taken from `login`. Nothing is sent yet.
     ///
     /// # Errors
     /// `Option` if that is no URL.
-    pub fn new(url: &str, base_dir: &Path) -> engine::Result<Self> {
+    pub fn new(url: &str, login: Login, base_dir: &Path) -> engine::Result<Self> {
         let parsed = reqwest::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        if parsed.is_none() {
+        let Some(mut parsed) = parsed else {
             return Err(Error::new(ErrorKind::Option, format!("{url} is not the URL of a server"))
                 .hint("write it as http://127.0.0.1:8080"));
-        }
+        };
+        let login = login.or(&parsed);
+        // What is shown of the URL tells no password.
+        let _ = (parsed.set_username(""), parsed.set_password(None));
         let http = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().build();
         let http = http.map_err(|source| Error::internal("no HTTP client can be made").because(source))?;
-        let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { http, url, base_dir: base_dir.to_path_buf(), settings: Mutex::default() })
+        let url = parsed.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { http, url, login, base_dir: base_dir.to_path_buf(), settings: Mutex::default() })
     }
 
     /// Executes one statement; `text` is its own part of the text that it was parsed from.
@@ -80,7 +108,10 @@ impl Client {
     }
 
     async fn post(&self, path: &str, body: &Value, start: Position) -> engine::Result<reqwest::Response> {
-        let request = self.http.post(format!("{}{path}", self.url)).header(ACCEPT, ARROW_STREAM).json(body);
+        let mut request = self.http.post(format!("{}{path}", self.url)).header(ACCEPT, ARROW_STREAM).json(body);
+        if let Some(user) = &self.login.user {
+            request = request.basic_auth(user, self.login.password.as_ref());
+        }
         let response = request.send().await.map_err(|source| refusal::broken(&self.url, source))?;
         if response.status().is_success() {
             return Ok(response);

@@ -9,7 +9,7 @@ use engine::session::{Answer, Engine, EngineOptions};
 use engine::sql::statement::ParsedStatement;
 
 use crate::cli::{self, SqlArgs};
-use crate::client::Client;
+use crate::client::{Client, Login};
 use crate::failure::Failure;
 
 /// See the module.
@@ -32,7 +32,7 @@ impl Executor {
     /// What the arguments ask for. Relative paths of statements start at `base_dir`.
     pub async fn open(args: &SqlArgs, base_dir: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
         if let Some(url) = &args.server {
-            return Ok(Self::Remote(Client::new(url, &base_dir)?));
+            return Ok(Self::Remote(Client::new(url, Login::of(args.user.clone()), &base_dir)?));
         }
         let options = EngineOptions {
             warehouse: args.warehouse.clone(),

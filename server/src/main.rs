@@ -1,5 +1,6 @@
 //! The `frazil` binary: reads the command line, starts the async runtime, and turns an outcome into an exit code.
 
+mod auth;
 mod cli;
 mod client;
 mod config;

@@ -1,6 +1,6 @@
 //! The PostgreSQL wire protocol, version 3: what psql, drivers and BI tools speak.
 //!
-//! `pgwire` encodes and decodes messages; here is what they mean. A connection (`connection`) introduces itself (`startup`), then
+//! `pgwire` encodes and decodes messages; here is what they mean. A connection (`connection`) introduces itself (`startup`, `scram`), then
 //! its statements are executed by a session (`session`), in or outside of a transaction. Values become text or binary as
 //! PostgreSQL writes them (`values`), parameters become SQL (`parameters`), errors get their SQLSTATE (`error`), COPY reads and
 //! writes rows (`copy`). What clients ask of system tables is answered apart (`system`).
@@ -15,6 +15,7 @@ mod numeric;
 mod parameters;
 mod prepared;
 mod reply;
+mod scram;
 mod session;
 mod startup;
 mod system;
@@ -32,13 +33,16 @@ use cancel::Cancellations;
 use connection::{Shared, talk};
 use system::System;
 
-/// Accepts connections until it is dropped; then all of them end. `tls`: encrypts those of clients that ask for it.
+use crate::auth::Door;
+
+/// Accepts connections of those whom `door` lets in until it is dropped; then all of them end. `tls`: encrypts those of clients
+/// that ask for it.
 ///
 /// # Errors
 /// If the system tables cannot be made.
-pub async fn serve(engine: Engine, listener: TcpListener, tls: Option<TlsAcceptor>) -> engine::Result<()> {
+pub async fn serve(engine: Engine, listener: TcpListener, door: Arc<Door>, tls: Option<TlsAcceptor>) -> engine::Result<()> {
     let system = Arc::new(System::new(engine.clone()).await?);
-    let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), tls };
+    let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), door, tls };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -8,6 +8,7 @@ use catalog::{Clock, SystemClock};
 use engine::session::{Engine, EngineOptions, Limits};
 use tokio::net::TcpListener;
 
+use crate::auth::Door;
 use crate::cli::{self, ServerArgs};
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -17,39 +18,35 @@ use crate::{http, logging, pg, tls};
 pub async fn run(args: ServerArgs) -> Result<(), Failure> {
     logging::start(logging::Default::Informative);
     let mut signals = Signals::listen()?;
-    for address in [args.pg, args.http] {
-        if !address.ip().is_loopback() {
-            return Err(Failure::refused(format!(
-                "{address} can be reached from other machines, and clients are not asked for a password; bind to 127.0.0.1"
-            )));
-        }
-    }
-    let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
-        _ => None,
+    let tls = |protocol| match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => tls::acceptor(certificate, key, protocol).map(Some),
+        _ => Ok(None),
     };
+    let (pg_tls, http_tls) = (tls(tls::POSTGRESQL)?, tls(tls::HTTP)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let base_dir =
         std::env::current_dir().map_err(|source| Failure::io("cannot read the current directory", source))?;
     let engine = Engine::open(EngineOptions {
-        warehouse: args.warehouse,
+        warehouse: args.warehouse.clone(),
         parallelism: args.parallelism.map_or_else(cli::default_parallelism, usize::from),
         commit_interval: args.commit_interval,
         base_dir,
-        clock,
+        clock: clock.clone(),
         limits: Limits { memory: args.query_memory, timeout: args.statement_timeout },
     })
     .await?;
+    refuse_open_doors(&engine, &args).await?;
+    let door = Arc::new(Door::new(clock));
     let (pg, pg_address) = listen(args.pg).await?;
     let (http, http_address) = listen(args.http).await?;
     let ready = Arc::new(AtomicBool::new(false));
-    let context = http::Context { engine: engine.clone(), ready: ready.clone() };
-    let serve_http = http::serve(context, http);
+    let context = http::Context { engine: engine.clone(), ready: ready.clone(), door: door.clone() };
+    let serve_http = http::serve(context, http, http_tls);
     let serve_pg = async {
         engine.resume().await?;
         ready.store(true, Ordering::Release);
         tracing::info!("ready: PostgreSQL protocol on {pg_address}, HTTP on {http_address}");
-        pg::serve(engine.clone(), pg, tls).await
+        pg::serve(engine.clone(), pg, door, pg_tls).await
     };
     tokio::select! {
         served = serve_pg => served?,
@@ -60,6 +57,23 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
         closed = engine.shutdown() => closed.map_err(Failure::from),
         () = signals.next() => Err(Failure::Interrupted),
     }
+}
+
+/// Other machines come in as users or not at all.
+async fn refuse_open_doors(engine: &Engine, args: &ServerArgs) -> Result<(), Failure> {
+    let Some(address) = [args.pg, args.http].into_iter().find(|address| !address.ip().is_loopback()) else {
+        return Ok(());
+    };
+    if engine.access().await?.users.is_empty() {
+        return Err(Failure::refused(format!(
+            "{address} can be reached from other machines, and the warehouse has no users; bind to 127.0.0.1, or create one \
+             with frazil sql: CREATE USER name SUPERUSER PASSWORD '...'"
+        )));
+    }
+    if args.tls_cert.is_none() {
+        tracing::warn!("{address} can be reached from other machines without encryption: HTTP sends passwords readably");
+    }
+    Ok(())
 }
 
 /// Listens on an address. Gives the address that it got, too.

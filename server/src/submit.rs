@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::cli::SubmitArgs;
-use crate::client::Client;
+use crate::client::{Client, Login};
 use crate::failure::Failure;
 use crate::input;
 use crate::signals::Signals;
@@ -12,7 +12,7 @@ use crate::signals::Signals;
 pub async fn submit(args: SubmitArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let input = input::read_file(&args.file)?;
-    let client = Client::new(&args.server, &input.base_dir)?;
+    let client = Client::new(&args.server, Login::of(args.user), &input.base_dir)?;
     let jobs = tokio::select! {
         jobs = client.submit(&input.sql) => jobs.map_err(Failure::about(&input.sql))?,
         () = signals.next() => return Err(Failure::Interrupted),

@@ -11,14 +11,16 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::failure::Failure;
 
-/// The name of the protocol for clients that begin with TLS at once (PostgreSQL 17, `sslnegotiation=direct`).
-const PROTOCOL: &[u8] = b"postgresql";
+/// The name (ALPN) of the protocol for clients that begin with TLS at once (PostgreSQL 17, `sslnegotiation=direct`).
+pub const POSTGRESQL: &[u8] = b"postgresql";
+/// The name (ALPN) of HTTP as it is spoken here.
+pub const HTTP: &[u8] = b"http/1.1";
 
-/// Reads a certificate with those that vouch for it, and its key.
+/// Reads a certificate with those that vouch for it, and its key, to speak a protocol of this name.
 ///
 /// # Errors
 /// If a file cannot be read or holds something else, or if the key is not the certificate's.
-pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Failure> {
+pub fn acceptor(certificate: &Path, key: &Path, protocol: &[u8]) -> Result<TlsAcceptor, Failure> {
     let wrong = |what: &str, file: &Path, why: &dyn std::fmt::Display| {
         Failure::refused(format!("cannot read the {what} {}: {why}", file.display()))
     };
@@ -32,6 +34,6 @@ pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Failure> 
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(|why| wrong("certificate", certificate, &why))?;
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -54,6 +54,10 @@ impl Clock for Later {
     fn uuid(&self) -> uuid::Uuid {
         self.clock.uuid()
     }
+
+    fn secret(&self) -> [u8; 32] {
+        self.clock.secret()
+    }
 }
 
 /// Where a file system in memory is on Linux. Warehouses of tests need not outlive the machine, and so its disk need not wait.

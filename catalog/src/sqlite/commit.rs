@@ -107,6 +107,9 @@ impl Writer<'_> {
             let version = signed("version", self.next.definitions_changed)?;
             set_meta(self.conn, "definitions_version", version).await?;
         }
+        if self.next.access_changed != self.head.access_changed {
+            self.write_access().await?;
+        }
         if self.next.oldest != self.head.oldest {
             self.expire(commit.now_ms).await?;
         }
@@ -143,8 +146,15 @@ impl Writer<'_> {
             Action::DropRetained { table, paths } => {
                 self.mark(*table, paths, "UPDATE frazil_segments SET dropped = ? WHERE path = ? AND table_id = ?").await
             }
-            // Written from their outcome: by `write_jobs` and `expire`.
-            Action::SetJobStatus { .. } | Action::Checkpoint { .. } | Action::ExpireVersionsBefore(_) => Ok(()),
+            // Written from their outcome: by `write_jobs`, `write_access` and `expire`.
+            Action::SetJobStatus { .. }
+            | Action::Checkpoint { .. }
+            | Action::PutUser(_)
+            | Action::DropUser(_)
+            | Action::SetOwner { .. }
+            | Action::Grant(_)
+            | Action::Revoke(_)
+            | Action::ExpireVersionsBefore(_) => Ok(()),
         }
     }
 
@@ -316,6 +326,17 @@ impl Writer<'_> {
             .bind(checkpoint.map(|c| to_json(&c.files)).transpose()?)
             .bind(self.version()?)
             .bind(job.id.0)
+            .execute(&mut *self.conn)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes down who may do what after all actions.
+    async fn write_access(&mut self) -> Result<(), Fault> {
+        let version = signed("version", self.next.access_changed)?;
+        set_meta(self.conn, "access_version", version).await?;
+        sqlx::query("UPDATE frazil_access SET body = ?")
+            .bind(to_json(self.next.snapshot.access.as_ref())?)
             .execute(&mut *self.conn)
             .await?;
         Ok(())

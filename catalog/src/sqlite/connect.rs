@@ -71,7 +71,7 @@ async fn is_clean(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     Ok(!conn.is_in_transaction())
 }
 
-/// Makes the file a catalog if it is empty. True if this created it.
+/// Makes the file a catalog of this format if it is empty or of an older one. True if this created it.
 async fn prepare_file(conn: &mut SqliteConnection, patience: Duration) -> Result<bool, Fault> {
     // In a transaction, or another process's creation might be seen half way.
     let mut tx = conn.begin().await?;
@@ -80,15 +80,19 @@ async fn prepare_file(conn: &mut SqliteConnection, patience: Duration) -> Result
     if kind == Kind::Catalog {
         return Ok(false);
     }
-    set_wal(conn, patience).await?;
+    if kind == Kind::Empty {
+        set_wal(conn, patience).await?;
+    }
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     // Another process may have been faster.
-    if schema::inspect(&mut tx).await? == Kind::Catalog {
-        return Ok(false);
+    let kind = schema::inspect(&mut tx).await?;
+    match kind {
+        Kind::Catalog => return Ok(false),
+        Kind::Older => schema::upgrade(&mut tx).await?,
+        Kind::Empty => schema::create(&mut tx).await?,
     }
-    schema::create(&mut tx).await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(kind == Kind::Empty)
 }
 
 /// SQLite's own waiting does not cover this switch: try until the patience is used up.

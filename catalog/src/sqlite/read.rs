@@ -20,6 +20,8 @@ pub struct Meta {
     pub oldest: Version,
     /// The newest version that created or dropped an object.
     pub definitions_changed: Version,
+    /// The newest version that changed users, owners or grants.
+    pub access_changed: Version,
 }
 
 /// The newest version; 0 if there was no commit.
@@ -43,7 +45,7 @@ pub async fn meta(conn: &mut SqliteConnection) -> Result<Meta, Fault> {
         Some(row) => Ok(unsigned(row.1)),
         None => Err(damaged("frazil_meta", key, "the row is missing")),
     };
-    Ok(Meta { oldest: get("oldest_version")?, definitions_changed: get("definitions_version")? })
+    Ok(Meta { oldest: get("oldest_version")?, definitions_changed: get("definitions_version")?, access_changed: get("access_version")? })
 }
 
 /// The head. If `known` is an older one, only what changed since is read.
@@ -59,10 +61,15 @@ pub async fn head(conn: &mut SqliteConnection, known: Option<Head>) -> Result<He
         Some(head) if head.snapshot.version >= meta.oldest => advance(conn, &head, newest, meta).await?,
         _ => snapshot(conn, newest).await?,
     };
-    Ok(Head { snapshot: Arc::new(snapshot), definitions_changed: meta.definitions_changed, oldest: meta.oldest })
+    Ok(Head {
+        snapshot: Arc::new(snapshot),
+        definitions_changed: meta.definitions_changed,
+        access_changed: meta.access_changed,
+        oldest: meta.oldest,
+    })
 }
 
-/// Everything at a version. Its jobs are the newest.
+/// Everything at a version. Its jobs and rights are the newest.
 pub async fn snapshot(conn: &mut SqliteConnection, version: Version) -> Result<Snapshot, Fault> {
     Ok(Snapshot {
         version,
@@ -70,6 +77,7 @@ pub async fn snapshot(conn: &mut SqliteConnection, version: Version) -> Result<S
         objects: objects(conn, version).await?,
         tables: tables(conn, version).await?,
         jobs: jobs(conn, 0).await?,
+        access: Arc::new(access(conn).await?),
     })
 }
 
@@ -90,8 +98,12 @@ async fn advance(conn: &mut SqliteConnection, from: &Head, newest: Version, meta
             jobs_now.insert(id, Arc::clone(job));
         }
     }
+    let access = match meta.access_changed > old.version {
+        true => Arc::new(access(conn).await?),
+        false => old.access.clone(),
+    };
     let committed_ms = committed_ms(conn, newest).await?;
-    Ok(Snapshot { version: newest, committed_ms, objects, tables, jobs: jobs_now })
+    Ok(Snapshot { version: newest, committed_ms, objects, tables, jobs: jobs_now, access })
 }
 
 async fn committed_ms(conn: &mut SqliteConnection, version: Version) -> Result<i64, Fault> {
@@ -256,6 +268,14 @@ fn read_job(row: &SqliteRow) -> Result<Job, Fault> {
         }),
     };
     Ok(job)
+}
+
+async fn access(conn: &mut SqliteConnection) -> Result<Access, Fault> {
+    let body: Option<String> = sqlx::query_scalar("SELECT body FROM frazil_access").fetch_optional(conn).await?;
+    match body {
+        Some(body) => from_json("frazil_access", 1, &body),
+        None => Err(damaged("frazil_access", 1, "the row is missing").into()),
+    }
 }
 
 async fn job_ids(conn: &mut SqliteConnection) -> Result<Vec<ObjectId>, Fault> {

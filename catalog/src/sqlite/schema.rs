@@ -1,7 +1,8 @@
-//! The on-disk format of the SQLite catalog, version 1: every table, and how a file is created and recognised.
+//! The on-disk format of the SQLite catalog, version 2: every table, and how a file is created and recognised.
 //!
 //! The file is an SQLite database in WAL mode. Its header carries [`APPLICATION_ID`] and, as `user_version`, the
-//! [`FORMAT`]; both are also checked against `frazil_meta`. A program opens only files of its own format.
+//! [`FORMAT`]; both are also checked against `frazil_meta`. A program opens files of its own format and brings older
+//! ones up to it, in one transaction; newer ones it refuses.
 //!
 //! # Versions
 //! A commit makes one *version*. Rows that describe something at versions carry `valid_from` (the version that made
@@ -21,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 pub const APPLICATION_ID: i64 = 0x4652_5A4C;
 
 /// Number of this format. Any change of a table's meaning makes a new one.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
 
 /// Value of `catalog_name` in the Iceberg tables.
 pub const ICEBERG_CATALOG: &str = "frazil";
@@ -34,7 +35,8 @@ pub const ICEBERG_NAMESPACE: &str = "default";
 /// - `next_id`: the next object or job id to hand out;
 /// - `next_token`: the next fencing token to hand out, for all leases together;
 /// - `oldest_version`: versions before it are expired;
-/// - `definitions_version`: the newest version that created or dropped an object.
+/// - `definitions_version`: the newest version that created or dropped an object;
+/// - `access_version`: the newest version that changed users, owners or grants.
 const META: &str = "CREATE TABLE frazil_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID";
 
 /// One row per commit. `id` is the 16 bytes of the commit's UUID. `committed_ms` never goes down from one version to
@@ -129,6 +131,12 @@ const LEASES: &str = "CREATE TABLE frazil_leases (
     token INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL) WITHOUT ROWID";
 
+/// Who may do what, always the newest state. `body` is the model's `Access` as JSON.
+const ACCESS: &str = "CREATE TABLE frazil_access (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL)";
+
+/// Nobody is known yet.
+const NO_ACCESS: &str = r#"INSERT INTO frazil_access VALUES (1, '{"users":{},"owners":{},"grants":[]}')"#;
+
 /// The current metadata of every tiered table, in the shape of the SQL (JDBC) catalog's schema V1, so that its other
 /// implementations open this file. Column types are theirs.
 const ICEBERG_TABLES: &str = "CREATE TABLE iceberg_tables (
@@ -187,16 +195,27 @@ const STATEMENTS: &[&str] = &[
     SEGMENTS_BY_TABLE,
     JOBS,
     LEASES,
+    ACCESS,
+    NO_ACCESS,
     ICEBERG_TABLES,
     ICEBERG_NAMESPACES,
     GUARD_INSERT,
     GUARD_UPDATE,
     GUARD_DELETE,
-    "INSERT INTO frazil_meta VALUES ('format', 1), ('next_id', 1), ('next_token', 1), ('oldest_version', 0), \
-     ('definitions_version', 0)",
+    "INSERT INTO frazil_meta VALUES ('format', 2), ('next_id', 1), ('next_token', 1), ('oldest_version', 0), \
+     ('definitions_version', 0), ('access_version', 0)",
     "INSERT INTO iceberg_namespace_properties VALUES ('frazil', 'default', 'exists', 'true')",
     "PRAGMA application_id = 1179802188",
-    "PRAGMA user_version = 1",
+    "PRAGMA user_version = 2",
+];
+
+/// What makes a file of format 1 one of format 2.
+const FROM_1: &[&str] = &[
+    ACCESS,
+    NO_ACCESS,
+    "INSERT INTO frazil_meta VALUES ('access_version', 0)",
+    "UPDATE frazil_meta SET value = 2 WHERE key = 'format'",
+    "PRAGMA user_version = 2",
 ];
 
 /// Tables without which a file is damaged.
@@ -209,6 +228,7 @@ const TABLE_NAMES: &[&str] = &[
     "frazil_segments",
     "frazil_jobs",
     "frazil_leases",
+    "frazil_access",
     "iceberg_tables",
     "iceberg_namespace_properties",
 ];
@@ -218,11 +238,14 @@ const TABLE_NAMES: &[&str] = &[
 pub(super) enum Kind {
     /// It holds nothing.
     Empty,
+    /// A catalog of an older format.
+    Older,
     /// A catalog of this format.
     Catalog,
 }
 
-/// Tells what the database is, without changing it. The caller runs it in a transaction. `Corrupt` if it is neither empty nor a whole catalog of this format.
+/// Tells what the database is, without changing it. The caller runs it in a transaction. `Corrupt` if it is neither empty
+/// nor a whole catalog of this format or an older one.
 pub(super) async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> {
     let names: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_master").fetch_all(&mut *conn).await?;
     let application_id = pragma(conn, "PRAGMA application_id").await?;
@@ -232,6 +255,9 @@ pub(super) async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> 
     }
     if application_id != APPLICATION_ID {
         return Err(corrupt("it is an SQLite database, but no Frazil catalog; name another file").into());
+    }
+    if format == 1 {
+        return Ok(Kind::Older);
     }
     check_format(format)?;
     if let Some(missing) = TABLE_NAMES.iter().find(|table| !names.iter().any(|name| name == *table)) {
@@ -249,6 +275,14 @@ pub(super) async fn inspect(conn: &mut SqliteConnection) -> Result<Kind, Fault> 
 /// Creates every table in an empty database. The caller runs it in a transaction.
 pub(super) async fn create(conn: &mut SqliteConnection) -> Result<(), Fault> {
     for statement in STATEMENTS {
+        sqlx::query(statement).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Brings a catalog of an older format up to this one. The caller runs it in a transaction.
+pub(super) async fn upgrade(conn: &mut SqliteConnection) -> Result<(), Fault> {
+    for statement in FROM_1 {
         sqlx::query(statement).execute(&mut *conn).await?;
     }
     Ok(())

@@ -7,14 +7,16 @@ use catalog::{Action, Job, JobKind, JobStatus, Snapshot};
 use crate::error::{Error, Position, Result};
 use crate::runtime::commit::transact;
 use crate::session::{Engine, Inner};
-use crate::sql::statement::{Drop, DropKind, JobControl};
+use crate::sql::statement::{Drop, DropKind, JobControl, Statement};
 
 impl Engine {
     /// Does with a job what PAUSE, RESUME, RESTART and STOP do.
     ///
     /// # Errors
-    /// `Sql` if there is no such job, or if it is in no state for this; `Fenced` if another process runs it.
+    /// `Sql` if there is no such job, or if it is in no state for this; `Fenced` if another process runs it; `Denied` if it is
+    /// another user's.
     pub async fn control(&self, control: JobControl, name: &str) -> Result<()> {
+        self.inner.permit(&Statement::Job(control, name.to_owned()), &self.settings).await?;
         self.inner.control(control, name).await
     }
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use catalog::{Action, Job, Object, ObjectId, ObjectKind, Requirement, Snapshot, TableState};
+use catalog::{Action, Grant, Job, JobKind, Object, ObjectId, ObjectKind, Requirement, Snapshot, TableState};
 
+use crate::access::Rights;
 use crate::error::{Error, Position, Result};
 use crate::session::Inner;
+use crate::session::settings::Settings;
 use crate::sql::context::Planner;
+use crate::sql::statement::Statement;
 
 mod drop;
 mod function;
@@ -40,6 +43,13 @@ struct New<'a> {
     position: Position,
 }
 
+/// Rights to an object that is replaced.
+struct Kept {
+    name: String,
+    owner: Option<String>,
+    grants: Vec<Grant>,
+}
+
 /// The catalog as it will be, and the actions that make it so.
 pub struct Draft {
     /// What would be read after the commit.
@@ -53,6 +63,10 @@ pub struct Draft {
     /// Where relative paths of connector tables start that the statements name, if not where they did.
     pub base_dirs: BTreeMap<ObjectId, PathBuf>,
     base_dir: Option<PathBuf>,
+    /// Who asks for it; `None` is whoever has the warehouse's files.
+    user: Option<String>,
+    /// Rights to what is replaced, for what takes its place.
+    kept: Vec<Kept>,
     existing: Existing,
     ordinals: BTreeMap<String, usize>,
 }
@@ -67,14 +81,21 @@ impl Draft {
             ended: vec![],
             base_dirs: BTreeMap::new(),
             base_dir: None,
+            user: None,
+            kept: vec![],
             existing,
             ordinals: BTreeMap::new(),
         }
     }
 
-    /// The same for statements whose relative paths start somewhere else than the engine's.
-    pub fn with_base_dir(self, base_dir: Option<&Path>) -> Self {
-        Self { base_dir: base_dir.map(Path::to_path_buf), ..self }
+    /// The same for statements of a session: they make objects of its user, with relative paths that start where it says.
+    pub fn by(self, settings: &Settings) -> Self {
+        Self { base_dir: settings.base_dir().map(Path::to_path_buf), user: settings.user(), ..self }
+    }
+
+    /// Refuses a statement that its user may not execute. What the draft has made is theirs.
+    pub fn permit(&self, statement: &Statement) -> Result<()> {
+        Rights::of(&self.snapshot, self.user.as_deref())?.permit(statement)
     }
 
     /// What must still hold when the draft is committed.
@@ -102,6 +123,7 @@ impl Draft {
                     .at(Some(new.position))
                     .hint(format!("DROP {there} {} first, or choose another name", new.name)));
             }
+            self.keep_rights(&object);
             self.drop_object(&object, false, new.position)?;
             return Ok(false);
         }
@@ -124,13 +146,50 @@ impl Draft {
             self.snapshot.tables.insert(id, Arc::new(TableState::default()));
         }
         self.actions.push(Action::CreateObject(object.clone()));
+        let kept = self.kept.iter().position(|kept| kept.name == object.name).map(|place| self.kept.swap_remove(place));
         self.snapshot.objects.insert(id, Arc::new(object));
+        match kept {
+            None => self.own(id),
+            Some(kept) => self.restore_rights(id, kept),
+        }
+    }
+
+    /// An object or a job is its creator's.
+    fn own(&mut self, id: ObjectId) {
+        if let Some(user) = self.user.clone().filter(|user| self.snapshot.access.users.contains_key(user)) {
+            self.set_owner(id, user);
+        }
+    }
+
+    fn set_owner(&mut self, object: ObjectId, user: String) {
+        Arc::make_mut(&mut self.snapshot.access).owners.insert(object, user.clone());
+        self.actions.push(Action::SetOwner { object, user });
+    }
+
+    fn keep_rights(&mut self, object: &Object) {
+        let access = &self.snapshot.access;
+        let grants = access.grants.iter().filter(|grant| grant.object == Some(object.id)).cloned().collect();
+        let owner = access.owners.get(&object.id).cloned();
+        self.kept.push(Kept { name: object.name.clone(), owner, grants });
+    }
+
+    fn restore_rights(&mut self, object: ObjectId, kept: Kept) {
+        if let Some(owner) = kept.owner {
+            self.set_owner(object, owner);
+        }
+        let grants = kept.grants.into_iter().map(|grant| Action::Grant(Grant { object: Some(object), ..grant }));
+        self.actions.extend(grants);
     }
 
     fn add_job(&mut self, job: Job) {
+        let (id, kind) = (job.id, job.kind);
         self.actions.push(Action::CreateJob(job.clone()));
-        self.jobs.push(job.id);
-        self.snapshot.jobs.insert(job.id, Arc::new(job));
+        self.jobs.push(id);
+        self.snapshot.jobs.insert(id, Arc::new(job));
+        // A view's job is the view's.
+        if kind != JobKind::MaterializedView {
+            self.own(id);
+        }
     }
 
     /// A planner over the draft.

@@ -28,6 +28,7 @@ impl Engine {
     /// Describes a statement without executing it.
     pub async fn describe(&self, parsed: &ParsedStatement) -> Result<Description> {
         let at = Some(parsed.position);
+        self.inner.permit(&parsed.statement, &self.settings).await.map_err(|error| error.at(at))?;
         self.inner.description(parsed, &self.settings).await.map_err(|error| error.at(at))
     }
 }

@@ -33,18 +33,33 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Those that a job keeps.
 const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
 
-/// What one user has set: a shell, a connection, a file that is run.
+/// Who executes statements, and what they have set: a shell, a connection, a file that is run.
 #[derive(Debug, Default)]
 pub struct Settings {
     values: Mutex<BTreeMap<String, String>>,
+    /// `None`: whoever has the warehouse's files.
+    user: Mutex<Option<String>>,
     /// Where the user's relative paths start, unless where the engine's do.
     base_dir: Option<PathBuf>,
 }
 
 impl Settings {
     /// Nothing is set yet.
-    pub(super) fn new(base_dir: Option<PathBuf>) -> Self {
-        Self { values: Mutex::default(), base_dir }
+    pub(super) fn new(user: Option<String>, base_dir: Option<PathBuf>) -> Self {
+        Self { values: Mutex::default(), user: Mutex::new(user), base_dir }
+    }
+
+    /// Who executes statements; `None` is whoever has the warehouse's files.
+    pub(super) fn user(&self) -> Option<String> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on as another user; whoever has the files stays that.
+    pub(super) fn become_user(&self, name: &str) {
+        let mut user = self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        if user.is_some() {
+            *user = Some(name.to_owned());
+        }
     }
 
     /// Where the user's relative paths start, unless where the engine's do.

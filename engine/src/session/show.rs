@@ -14,6 +14,7 @@ use crate::plan::explain::explain;
 use crate::session::adhoc::rows;
 use crate::session::inspect::object_kind_name;
 use crate::session::settings::Settings;
+use crate::session::users;
 use crate::session::{Answer, Inner};
 use crate::sql::context::{Mode, stored_schema};
 use crate::sql::inline::definition;
@@ -106,6 +107,8 @@ impl Inner {
                 table(&["name", "parameters", "returns", "body"], sorted(lines.into_iter()))
             }
             Show::Jobs => self.show_jobs().await,
+            Show::Users => table(&["name", "superuser", "can_connect"], users::users(&snapshot.access)),
+            Show::Grants => table(&["object", "user", "privilege"], users::grants(&snapshot)),
             Show::Create(name) => {
                 let object = self.planner(snapshot).object(name, None)?;
                 table(&["name", "statement"], vec![vec![Some(object.name.clone()), Some(object.sql.clone())]])
@@ -117,7 +120,7 @@ impl Inner {
                 match value {
                     Some(value) => table(&[name], vec![vec![Some(value)]]),
                     None => Err(Error::sql(format!("there is no setting named {name}"))
-                        .hint("SHOW TABLES, SHOW VIEWS, SHOW FUNCTIONS, SHOW JOBS, SHOW CREATE TABLE name, SHOW commit_interval")),
+                        .hint("SHOW TABLES, SHOW VIEWS, SHOW FUNCTIONS, SHOW JOBS, SHOW USERS, SHOW GRANTS, SHOW CREATE TABLE name, SHOW commit_interval")),
                 }
             }
         }

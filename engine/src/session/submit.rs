@@ -13,7 +13,7 @@ impl Engine {
     /// Executes a file: definitions that exist unchanged are resumed, changed ones are an error; every view and INSERT becomes a job
     /// that this process runs. Relative paths start at the engine's base directory. Returns once all are started.
     pub async fn run(&self, sql: &str) -> Result<()> {
-        self.session_in(Some(self.inner.options.base_dir.clone())).submit(sql).await.map(drop)
+        self.session_of(self.user(), Some(self.inner.options.base_dir.clone())).submit(sql).await.map(drop)
     }
 
     /// The same where relative paths start at the session's base directory, also those of tables that the file created when it
@@ -23,9 +23,10 @@ impl Engine {
         let statements = parse(sql)?;
         let inner = &self.inner;
         let snapshot = inner.snapshot().await?;
-        let mut draft = Draft::new(&snapshot, Existing::Resume).with_base_dir(self.settings.base_dir());
+        let mut draft = Draft::new(&snapshot, Existing::Resume).by(&self.settings);
         for parsed in &statements {
             let at = Some(parsed.position);
+            draft.permit(&parsed.statement).map_err(|error| error.at(at))?;
             inner.define(&mut draft, parsed, &self.settings).await.map_err(|error| error.at(at))?;
         }
         inner.note_base_dirs(&draft);

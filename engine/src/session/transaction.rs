@@ -62,6 +62,7 @@ impl Transaction {
     pub async fn copy_in(&mut self, copy: &CopyFrom, rows: SendableRecordBatchStream) -> Result<u64> {
         self.refuse_connector(&copy.insert.table)?;
         let inner = self.engine.inner.clone();
+        inner.permit(&Statement::CopyFrom(copy.clone()), &self.engine.settings).await?;
         self.change(&inner, Work::Copy(&copy.insert, &sent_rows(rows)?)).await
     }
 
@@ -117,6 +118,7 @@ impl Transaction {
 
     async fn statement(&mut self, parsed: &ParsedStatement) -> Result<Answer> {
         let inner = self.engine.inner.clone();
+        inner.permit(&parsed.statement, &self.engine.settings).await?;
         match &parsed.statement {
             Statement::Query(query) => {
                 let planned = inner.planner(self.own.clone()).query(query, Mode::Batch).await?;

@@ -117,8 +117,8 @@ impl TableProvider for ContinuousTable {
     }
 }
 
-/// The names that a query reads, with the place where each is first read. Names of its own CTEs are left out.
-pub fn relations(query: &ast::Query) -> Vec<(String, Option<Position>)> {
+/// The names that a query or a part of one reads, with the place where each is first read. Names of its own CTEs are left out.
+pub fn relations(query: &impl ast::Visit) -> Vec<(String, Option<Position>)> {
     let mut own = BTreeSet::new();
     collect_ctes(query, &mut own);
     let mut seen: Vec<(String, Option<Position>)> = Vec::new();
@@ -136,7 +136,7 @@ pub fn relations(query: &ast::Query) -> Vec<(String, Option<Position>)> {
     seen
 }
 
-fn collect_ctes(query: &ast::Query, names: &mut BTreeSet<String>) {
+fn collect_ctes(query: &impl ast::Visit, names: &mut BTreeSet<String>) {
     struct Ctes<'a>(&'a mut BTreeSet<String>);
     impl ast::Visitor for Ctes<'_> {
         type Break = ();
@@ -148,7 +148,7 @@ fn collect_ctes(query: &ast::Query, names: &mut BTreeSet<String>) {
             std::ops::ControlFlow::Continue(())
         }
     }
-    let _ = ast::Visit::visit(query, &mut Ctes(names));
+    let _ = query.visit(&mut Ctes(names));
 }
 
 impl Planner {

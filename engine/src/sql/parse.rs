@@ -8,6 +8,7 @@
 //! names, and the many spellings of one thing (types, option keys, the two forms of PRIMARY KEY) make no difference. `IF NOT EXISTS`
 //! and `OR REPLACE` are left out of definitions: they say how to create, not what.
 
+mod access;
 mod change;
 mod copy;
 mod create_table;
@@ -38,7 +39,7 @@ use crate::sql::statement::{
 };
 
 /// Statements that exist, for suggestions.
-const STATEMENTS: [&str; 33] = [
+const STATEMENTS: [&str; 37] = [
     "select",
     "values",
     "with",
@@ -72,6 +73,10 @@ const STATEMENTS: [&str; 33] = [
     "discard",
     "unlisten",
     "deallocate",
+    "grant",
+    "revoke",
+    "reassign",
+    "alter",
 ];
 
 /// Splits and parses a text of statements separated by `;`. Empty statements are skipped.
@@ -152,11 +157,26 @@ fn statement(cursor: &mut Cursor) -> Result<Parsed> {
         "resume" => job::control(cursor, JobControl::Resume),
         "restart" => job::control(cursor, JobControl::Restart),
         "stop" => job::control(cursor, JobControl::Stop),
+        "grant" => access::grant(cursor, false),
+        "revoke" => access::grant(cursor, true),
+        "reassign" => access::reassign(cursor),
+        "alter" => alter(cursor),
         "flush" => {
             cursor.advance();
             Ok((Statement::Flush, "FLUSH".to_owned()))
         }
         word => Err(unknown_statement(cursor, word)),
+    }
+}
+
+fn alter(cursor: &mut Cursor) -> Result<Parsed> {
+    if access::is_user(cursor, 1) {
+        cursor.advance();
+        return access::put_user(cursor, false);
+    }
+    match access::set_owner(cursor)? {
+        Some(parsed) => Ok(parsed),
+        None => Err(unknown_statement(cursor, "alter")),
     }
 }
 
@@ -232,14 +252,16 @@ fn create(cursor: &mut Cursor) -> Result<Parsed> {
         let (view, text) = create_view(cursor, or_replace)?;
         return Ok((Statement::CreateView(view), text));
     }
+    if access::is_user(cursor, 0) && !or_replace {
+        return access::put_user(cursor, true);
+    }
     let other = cursor.word().unwrap_or_default().to_uppercase();
     let hint = match other.as_str() {
         "SOURCE" => "write CREATE TABLE t (...) WITH (connector = '...')",
         "SINK" => "write CREATE TABLE t (...) WITH (connector = '...') and INSERT INTO t SELECT ...",
         "INDEX" | "UNIQUE" => "declare a PRIMARY KEY, or create a materialized view in the shape that is queried",
         "DATABASE" | "SCHEMA" | "CATALOG" => "there is one namespace; use another warehouse to keep things apart",
-        "TEMPORARY" | "TEMP" | "EXTERNAL" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET" | "RECURSIVE" | "USER"
-        | "ROLE" | "SEQUENCE" | "MODEL" | "TRIGGER" => "write CREATE TABLE or CREATE [MATERIALIZED] VIEW",
+        "TEMPORARY" | "TEMP" | "EXTERNAL" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET" | "RECURSIVE" | "SEQUENCE" | "MODEL" | "TRIGGER" => "write CREATE TABLE or CREATE [MATERIALIZED] VIEW",
         _ => {
             return Err(
                 cursor.unexpected("TABLE, VIEW or MATERIALIZED VIEW", "CREATE TABLE or CREATE [MATERIALIZED] VIEW")
@@ -286,6 +308,9 @@ fn comma_separated(names: &[String]) -> String {
 fn drop_objects(cursor: &mut Cursor) -> Result<Parsed> {
     const EXAMPLE: &str = "DROP TABLE | VIEW | MATERIALIZED VIEW | FUNCTION | JOB [IF EXISTS] name";
     cursor.expect("drop", EXAMPLE)?;
+    if access::is_user(cursor, 0) {
+        return access::drop_users(cursor);
+    }
     let (kind, kind_text) = if cursor.accept("table") {
         (DropKind::Table, "TABLE")
     } else if cursor.accept("view") {
@@ -297,7 +322,7 @@ fn drop_objects(cursor: &mut Cursor) -> Result<Parsed> {
     } else if cursor.accept("job") {
         (DropKind::Job, "JOB")
     } else {
-        return Err(cursor.unexpected("TABLE, VIEW, MATERIALIZED VIEW, FUNCTION or JOB", EXAMPLE));
+        return Err(cursor.unexpected("TABLE, VIEW, MATERIALIZED VIEW, FUNCTION, JOB or USER", EXAMPLE));
     };
     let if_exists = cursor.accept("if exists");
     let mut names = Vec::new();
@@ -445,7 +470,7 @@ fn explain(cursor: &mut Cursor) -> Result<Parsed> {
 }
 
 fn show(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "SHOW TABLES | VIEWS | FUNCTIONS | JOBS | CREATE TABLE name | setting";
+    const EXAMPLE: &str = "SHOW TABLES | VIEWS | FUNCTIONS | JOBS | USERS | GRANTS | CREATE TABLE name | setting";
     cursor.expect("show", EXAMPLE)?;
     let position = cursor.position();
     let (show, text) = if cursor.accept("tables") {
@@ -456,6 +481,10 @@ fn show(cursor: &mut Cursor) -> Result<Parsed> {
         (Show::Functions, "SHOW FUNCTIONS".to_owned())
     } else if cursor.accept("jobs") {
         (Show::Jobs, "SHOW JOBS".to_owned())
+    } else if cursor.accept("users") || cursor.accept("roles") {
+        (Show::Users, "SHOW USERS".to_owned())
+    } else if cursor.accept("grants") {
+        (Show::Grants, "SHOW GRANTS".to_owned())
     } else if cursor.accept("create") {
         let kind = ["materialized view", "view", "table", "function"].into_iter().find(|kind| cursor.accept(kind));
         let Some(kind) = kind else { return Err(cursor.unexpected("TABLE or VIEW", "SHOW CREATE TABLE name")) };

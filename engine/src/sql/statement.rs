@@ -8,9 +8,11 @@ use arrow::datatypes::DataType;
 
 use crate::error::Position;
 
+mod access;
 mod change;
 mod stream;
 
+pub use access::{AccessStatement, GrantOn, GrantStatement, PutUser, privilege_name};
 pub use change::{
     Assignment, Change, ConflictAction, Delete, Merge, MergeAction, MergeClause, OnConflict, Target, Update, When,
 };
@@ -88,6 +90,8 @@ pub enum Statement {
     Unlisten,
     /// `FLUSH`.
     Flush,
+    /// `CREATE USER`, `GRANT` and what else is about users and their rights.
+    Access(AccessStatement),
     /// `PAUSE | RESUME | RESTART | STOP JOB name`.
     Job(JobControl, String),
     /// `BEGIN`, `COMMIT`, `ROLLBACK`: for whoever has sessions, see [`crate::session::Transaction`].
@@ -315,6 +319,10 @@ pub enum Show {
     Functions,
     /// `SHOW JOBS`.
     Jobs,
+    /// `SHOW USERS`.
+    Users,
+    /// `SHOW GRANTS`: who may do what with which table or view.
+    Grants,
     /// `SHOW CREATE TABLE | VIEW name`.
     Create(String),
     /// `SHOW name` of a setting.

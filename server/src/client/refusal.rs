@@ -9,6 +9,10 @@ pub const START: Position = Position { line: 1, column: 1 };
 
 /// What the body of an answer that is an error says. `start`: where the text that was sent stands in the user's.
 pub fn of_server(url: &str, status: StatusCode, body: &Value, start: Position) -> Error {
+    if status == StatusCode::UNAUTHORIZED {
+        return Error::new(ErrorKind::Denied, "the server does not know this user, or not with this password")
+            .hint("set FRAZIL_USER and FRAZIL_PASSWORD, or write the URL as http://user:password@host:port");
+    }
     match body["error"].is_object() {
         true => of_body(kind(status), &body["error"], start),
         false => no_server(url, &format!("it answered {status}")),
@@ -38,6 +42,7 @@ pub fn broken(url: &str, source: reqwest::Error) -> Error {
 fn kind(status: StatusCode) -> ErrorKind {
     match status {
         StatusCode::CONFLICT => ErrorKind::Conflict,
+        StatusCode::FORBIDDEN => ErrorKind::Denied,
         StatusCode::SERVICE_UNAVAILABLE => ErrorKind::Unavailable,
         status if status.is_server_error() => ErrorKind::Internal,
         _ => ErrorKind::Sql,

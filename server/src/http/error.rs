@@ -32,6 +32,11 @@ impl Failed {
         Self::new(status, "22023", &message.into())
     }
 
+    /// It is not known who sends the request.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "28P01", &message.into())
+    }
+
     /// The same under another status.
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
@@ -60,6 +65,7 @@ impl From<Error> for Failed {
         let status = match error.kind() {
             ErrorKind::Sql | ErrorKind::Option | ErrorKind::Data => StatusCode::BAD_REQUEST,
             ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,
+            ErrorKind::Denied => StatusCode::FORBIDDEN,
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };

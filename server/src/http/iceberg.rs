@@ -4,11 +4,11 @@
 //! tiers what is hot first: its newest snapshot holds all that was committed before. What would change something is
 //! refused; credentials for the files are the client's affair.
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::{Form, Json};
+use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use catalog::sqlite::schema::ICEBERG_NAMESPACE;
 use serde::Deserialize;
@@ -16,12 +16,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::auth::{Caller, Credentials, credentials};
 use super::routes::Routes;
+use crate::auth::TOKEN_LIFE;
 
 const NAMESPACES: &str = "/iceberg/v1/namespaces";
 const NAMESPACE: &str = "/iceberg/v1/namespaces/{namespace}";
 const TABLES: &str = "/iceberg/v1/namespaces/{namespace}/tables";
 const TABLE: &str = "/iceberg/v1/namespaces/{namespace}/tables/{table}";
+/// Where a user gets a token.
+pub const TOKENS: &str = "/iceberg/v1/oauth/tokens";
 const VIEWS: &str = "/iceberg/v1/namespaces/{namespace}/views";
 
 /// What clients may ask for, in the form of the `endpoints` of `/v1/config`.
@@ -39,6 +43,7 @@ const ENDPOINTS: [&str; 7] = [
 pub fn routes() -> Routes {
     Routes::default()
         .get("/iceberg/v1/config", config)
+        .post(TOKENS, token)
         .get(NAMESPACES, namespaces)
         .post(NAMESPACES, refuse)
         .get(NAMESPACE, namespace)
@@ -83,6 +88,11 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "NoSuchTableException", format!("no rows are stored under the name {name}"))
     }
 
+    /// It is not known who sends the request.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "NotAuthorizedException", message)
+    }
+
     /// Answers requests below `/iceberg` that no route takes.
     pub fn unknown(method: &Method, uri: &Uri) -> Self {
         let message = format!("the catalog does not answer {method} {}", uri.path());
@@ -92,10 +102,11 @@ impl Refused {
 
 impl From<engine::Error> for Refused {
     fn from(error: engine::Error) -> Self {
-        let unavailable = matches!(error.kind(), engine::ErrorKind::Unavailable | engine::ErrorKind::Conflict);
-        let (status, kind) = match unavailable {
-            true => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
-            false => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
+        use engine::ErrorKind::{Conflict, Denied, Unavailable};
+        let (status, kind) = match error.kind() {
+            Unavailable | Conflict => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+            Denied => (StatusCode::FORBIDDEN, "ForbiddenException"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
         };
         Self::new(status, kind, error.to_string())
     }
@@ -129,6 +140,46 @@ async fn refuse(method: Method, uri: Uri) -> Refused {
     Refused::new(StatusCode::NOT_ACCEPTABLE, "UnsupportedOperationException", message)
 }
 
+/// What a client sends for a token: the form of RFC 6749, section 4.4. User and password stand in it, or in the request's head
+/// (section 2.3.1).
+#[derive(Deserialize)]
+struct TokenRequest {
+    grant_type: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+async fn token(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    form: Result<Form<TokenRequest>, FormRejection>,
+) -> Response {
+    let refused = |status: StatusCode, error: &str| (status, Json(json!({ "error": error }))).into_response();
+    let Ok(Form(request)) = form else { return refused(StatusCode::BAD_REQUEST, "invalid_request") };
+    if request.grant_type.as_deref() != Some("client_credentials") {
+        return refused(StatusCode::BAD_REQUEST, "unsupported_grant_type");
+    }
+    let access = match context.engine.access().await {
+        Ok(access) => access,
+        Err(error) => return Refused::from(error).into_response(),
+    };
+    let (user, password) = match credentials(&headers) {
+        Some(Credentials::Basic { user, password }) => (user, password),
+        _ => (request.client_id.unwrap_or_default(), request.client_secret.unwrap_or_default()),
+    };
+    // Without users a token says nothing, but clients that are set up to ask for one get it.
+    if !access.users.is_empty() && !context.door.fits(&access, &user, &password) {
+        return refused(StatusCode::UNAUTHORIZED, "invalid_client");
+    }
+    Json(json!({
+        "access_token": context.door.token(&access, &user),
+        "token_type": "bearer",
+        "expires_in": TOKEN_LIFE.as_secs(),
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    }))
+    .into_response()
+}
+
 #[derive(Deserialize)]
 struct Parent {
     parent: Option<String>,
@@ -152,28 +203,22 @@ async fn namespace_exists(At(name): At<String>) -> Result<StatusCode, Refused> {
     check(&name).map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn tables(State(context): State<Context>, At(namespace): At<String>) -> Result<Json<Value>, Refused> {
+async fn tables(caller: Caller, At(namespace): At<String>) -> Result<Json<Value>, Refused> {
     check(&namespace)?;
-    let names = context.engine.iceberg_tables().await?;
+    let names = caller.engine().iceberg_tables().await?;
     let identifiers: Vec<_> = names.iter().map(|name| json!({"namespace": [namespace], "name": name})).collect();
     Ok(Json(json!({ "identifiers": identifiers })))
 }
 
-async fn load(
-    State(context): State<Context>,
-    At((namespace, name)): At<(String, String)>,
-) -> Result<Json<Value>, Refused> {
+async fn load(caller: Caller, At((namespace, name)): At<(String, String)>) -> Result<Json<Value>, Refused> {
     check(&namespace)?;
-    let table = context.engine.iceberg_table(&name).await?.ok_or_else(|| Refused::no_table(&name))?;
+    let table = caller.engine().iceberg_table(&name).await?.ok_or_else(|| Refused::no_table(&name))?;
     Ok(Json(json!({"metadata-location": table.metadata_location, "metadata": table.metadata, "config": {}})))
 }
 
-async fn table_exists(
-    State(context): State<Context>,
-    At((namespace, name)): At<(String, String)>,
-) -> Result<StatusCode, Refused> {
+async fn table_exists(caller: Caller, At((namespace, name)): At<(String, String)>) -> Result<StatusCode, Refused> {
     check(&namespace)?;
-    match context.engine.iceberg_tables().await?.contains(&name) {
+    match caller.engine().iceberg_tables().await?.contains(&name) {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Refused::no_table(&name)),
     }

@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use catalog::JobStatus;
 use engine::ErrorKind;
-use engine::session::JobInfo;
+use engine::session::{Engine, JobInfo};
 use engine::sql::statement::JobControl;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::auth::Caller;
 use super::error::Failed;
 use super::input::Name;
 use super::routes::Routes;
@@ -19,10 +20,10 @@ pub fn routes() -> Routes {
     Routes::default()
         .get("/api/v1/jobs", jobs)
         .get("/api/v1/jobs/{name}", job)
-        .post("/api/v1/jobs/{name}/pause", |context, name| control(context, name, JobControl::Pause))
-        .post("/api/v1/jobs/{name}/resume", |context, name| control(context, name, JobControl::Resume))
-        .post("/api/v1/jobs/{name}/restart", |context, name| control(context, name, JobControl::Restart))
-        .post("/api/v1/jobs/{name}/stop", |context, name| control(context, name, JobControl::Stop))
+        .post("/api/v1/jobs/{name}/pause", |caller, name| control(caller, name, JobControl::Pause))
+        .post("/api/v1/jobs/{name}/resume", |caller, name| control(caller, name, JobControl::Resume))
+        .post("/api/v1/jobs/{name}/restart", |caller, name| control(caller, name, JobControl::Restart))
+        .post("/api/v1/jobs/{name}/stop", |caller, name| control(caller, name, JobControl::Stop))
 }
 
 /// What the API calls a status.
@@ -41,24 +42,25 @@ async fn jobs(State(context): State<Context>) -> Result<Json<Value>, Failed> {
 }
 
 async fn job(State(context): State<Context>, Name(name): Name) -> Result<Json<Value>, Failed> {
-    Ok(Json(shown(&find(&context, &name).await?)))
+    Ok(Json(shown(&find(&context.engine, &name).await?)))
 }
 
-async fn control(State(context): State<Context>, Name(name): Name, control: JobControl) -> Result<Json<Value>, Failed> {
-    find(&context, &name).await?;
-    context.engine.control(control, &name).await.map_err(|error| match error.kind() {
+async fn control(caller: Caller, Name(name): Name, control: JobControl) -> Result<Json<Value>, Failed> {
+    let engine = caller.engine();
+    find(&engine, &name).await?;
+    engine.control(control, &name).await.map_err(|error| match error.kind() {
         // The job is there: it is its state that does not allow this.
         ErrorKind::Sql => Failed::from(error).with_status(StatusCode::CONFLICT),
         _ => error.into(),
     })?;
     match control {
         JobControl::Stop => Ok(Json(json!({ "stopped": name }))),
-        _ => Ok(Json(shown(&find(&context, &name).await?))),
+        _ => Ok(Json(shown(&find(&engine, &name).await?))),
     }
 }
 
-async fn find(context: &Context, name: &str) -> Result<JobInfo, Failed> {
-    context.engine.job(name).await?.ok_or_else(|| no_job(name))
+async fn find(engine: &Engine, name: &str) -> Result<JobInfo, Failed> {
+    engine.job(name).await?.ok_or_else(|| no_job(name))
 }
 
 /// The answer about a job that is not there.

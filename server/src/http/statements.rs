@@ -5,14 +5,13 @@
 //! along with every request. When the client goes away, the statement is dropped with its request, and so ends.
 
 pub mod arrow;
-mod rows;
+pub(super) mod rows;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use engine::session::{Answer, Engine};
@@ -20,7 +19,7 @@ use engine::sql::statement::ParsedStatement;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::auth::Caller;
 use super::error::Failed;
 use super::input::Body;
 use super::routes::Routes;
@@ -49,11 +48,11 @@ struct Statements {
 }
 
 async fn statements(
-    State(context): State<Context>,
+    caller: Caller,
     headers: HeaderMap,
     Body(request): Body<Statements>,
 ) -> Result<Response, Failed> {
-    let engine = session(&context, request.base_dir)?;
+    let engine = caller.session(request.base_dir)?;
     for (name, value) in &request.settings {
         engine.set(name, value)?;
     }
@@ -123,15 +122,8 @@ struct Submission {
     base_dir: Option<PathBuf>,
 }
 
-async fn submissions(State(context): State<Context>, Body(request): Body<Submission>) -> Result<Json<Value>, Failed> {
-    let jobs = session(&context, request.base_dir)?.submit(&request.sql).await?;
+async fn submissions(caller: Caller, Body(request): Body<Submission>) -> Result<Json<Value>, Failed> {
+    let jobs = caller.session(request.base_dir)?.submit(&request.sql).await?;
     Ok(Json(json!({ "jobs": jobs })))
 }
 
-/// An engine for one request.
-fn session(context: &Context, base_dir: Option<PathBuf>) -> Result<Engine, Failed> {
-    match base_dir {
-        Some(path) if !path.is_absolute() => Err(Failed::bad_request("base_dir must be an absolute path")),
-        base_dir => Ok(context.engine.session_in(base_dir)),
-    }
-}

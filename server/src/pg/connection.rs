@@ -32,6 +32,7 @@ use super::session::{Outcome, Session};
 use super::startup::introduce;
 use super::system::{self, System};
 use super::types::{fields, setting};
+use crate::auth::Door;
 
 /// How long a client may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ pub struct Shared {
     pub system: Arc<System>,
     /// Who can be cancelled.
     pub cancellations: Arc<Cancellations>,
+    /// Tells users from others.
+    pub door: Arc<Door>,
     /// Encrypts, if there is a certificate.
     pub tls: Option<TlsAcceptor>,
 }
@@ -56,7 +59,7 @@ pub struct Shared {
 pub async fn talk(socket: TcpStream, shared: Shared) -> std::io::Result<()> {
     let start = async {
         let Some(mut client) = negotiate_tls::<()>(socket, shared.tls.clone()).await? else { return Ok(None) };
-        match introduce(&mut client, &shared.cancellations).await {
+        match introduce(&mut client, &shared.cancellations, &shared.engine, &shared.door).await {
             Ok(Some(admitted)) => Ok(Some((client, admitted))),
             Ok(None) => Ok(None),
             Err(error) => refuse(client, error).await.map(|()| None),
@@ -223,7 +226,7 @@ impl Connection {
         self.portals.remove("");
         self.statements.remove("");
         if system::is_system(sql) {
-            let rows = self.system.run(sql).await.map_err(|error| of_engine(&error, sql))?;
+            let rows = self.system.run(sql, self.session.user()).await.map_err(|error| of_engine(&error, sql))?;
             let mut rows = Rows::new(rows, &Format::UnifiedText);
             rows.describe(&mut self.client).await?;
             rows.send(&mut self.client, None, self.registration.listen()).await?;
@@ -266,7 +269,7 @@ impl Connection {
     /// A statement of a simple query.
     async fn statement(&mut self, statement: &ParsedStatement, sql: &str) -> PgWireResult<Next> {
         if matches!(statement.statement, Statement::Query(_)) && system::is_system(&statement.text) {
-            let rows = self.system.run(&statement.text).await.map_err(|error| of_engine(&error, sql))?;
+            let rows = self.system.run(&statement.text, self.session.user()).await.map_err(|error| of_engine(&error, sql))?;
             return self.send_all(Rows::new(rows, &Format::UnifiedText)).await;
         }
         match self.execute(statement, sql).await? {
@@ -418,7 +421,7 @@ impl Connection {
                 return Ok(None);
             }
             What::System(bound) => {
-                let rows = self.system.run(bound).await.map_err(|error| of_engine(&error, sql))?;
+                let rows = self.system.run(bound, self.session.user()).await.map_err(|error| of_engine(&error, sql))?;
                 return Ok(Some(Rows::new(rows, &portal.format)));
             }
             What::Statement(statement) => statement.clone(),

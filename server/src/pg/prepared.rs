@@ -66,7 +66,7 @@ pub async fn prepare(session: &Session, system: &System, sql: String, types: &[u
     if system::is_system(&sql) {
         let parameters = (1..=count).map(|number| known(number).unwrap_or(Type::TEXT)).collect();
         let nulls = (1..=count).map(|number| parameters::null(known(number).as_ref())).collect::<Vec<_>>();
-        let columns = Some(system.describe(&sql, &nulls).await.map_err(failed)?);
+        let columns = Some(system.describe(&sql, &nulls, session.user()).await.map_err(failed)?);
         return Ok(Prepared { what: What::System(sql.clone()), sql, parameters, columns });
     }
     let mut statements = engine.parse(&sql).map_err(failed)?;

@@ -97,7 +97,7 @@ pub struct Session {
 impl Session {
     /// A session without a transaction.
     pub fn new(engine: &Engine, user: String) -> Self {
-        let engine = engine.session();
+        let engine = engine.session_of(Some(user.clone()), None);
         Self {
             engine,
             user,
@@ -105,6 +105,11 @@ impl Session {
             cursors: Mutex::default(),
             read_only: std::sync::Mutex::default(),
         }
+    }
+
+    /// Who the client is.
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     /// The engine, with what this connection has set.

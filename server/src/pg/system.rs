@@ -6,6 +6,7 @@
 mod functions;
 mod relations;
 mod rewrite;
+mod users;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,12 +29,12 @@ use datafusion::sql::sqlparser::ast::{Expr as Ast, ObjectName, Statement, visit_
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use engine::session::{Engine, Relation, RelationKind};
 use engine::sql::parse::parameter_number;
 use relations::Catalog;
+use users::Users;
 
 /// The database that clients see.
 pub const DATABASE: &str = "frazil";
@@ -43,7 +44,8 @@ const SCHEMA: &str = "public";
 const SYSTEM: &str = "pg_catalog";
 
 /// Functions that ask about the server or the session.
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 15] = [
+    "current_role",
     "quote_literal",
     "to_regtype",
     "version",
@@ -141,7 +143,7 @@ impl System {
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, schema.clone())?;
         context.register_catalog(DATABASE, Arc::new(catalog));
-        setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|error| engine::Error::from(*error))?;
+        setup_pg_catalog(&context, DATABASE, Users(engine.clone())).map_err(|error| engine::Error::from(*error))?;
         let catalog = context.catalog(DATABASE).ok_or_else(|| engine::Error::internal("there is no system catalog"))?;
         let base = catalog.schema(SYSTEM).ok_or_else(|| engine::Error::internal("there are no system tables"))?;
         let relations = Arc::new(Catalog::new(base).await?);
@@ -151,19 +153,19 @@ impl System {
     }
 
     /// The columns of a system query's result, with these values for its parameters meanwhile.
-    pub async fn describe(&self, sql: &str, nulls: &[String]) -> engine::Result<SchemaRef> {
-        let plan = self.plan(&bound(sql, nulls)).await?;
+    pub async fn describe(&self, sql: &str, nulls: &[String], user: &str) -> engine::Result<SchemaRef> {
+        let plan = self.plan(&bound(sql, nulls), user).await?;
         Ok(numbers(plan.schema().as_arrow()))
     }
 
-    /// Runs a system query.
-    pub async fn run(&self, sql: &str) -> engine::Result<SendableRecordBatchStream> {
-        let plan = self.plan(sql).await?;
+    /// Runs a system query of a user.
+    pub async fn run(&self, sql: &str, user: &str) -> engine::Result<SendableRecordBatchStream> {
+        let plan = self.plan(sql, user).await?;
         let rows = self.context.execute_logical_plan(plan).await?.execute_stream().await?;
         Ok(Box::pin(RecordBatchStreamAdapter::new(numbers(&rows.schema()), rows)))
     }
 
-    async fn plan(&self, sql: &str) -> engine::Result<LogicalPlan> {
+    async fn plan(&self, sql: &str, user: &str) -> engine::Result<LogicalPlan> {
         self.refresh().await?;
         let mut statements =
             PostgresCompatibilityParser::new().parse(sql).map_err(|error| engine::Error::sql(error.to_string()))?;
@@ -171,7 +173,7 @@ impl System {
             return Err(engine::Error::sql("one query of system tables was expected"));
         };
         let mut statement = statement;
-        rewrite::rewrite(&mut statement);
+        rewrite::rewrite(&mut statement, user);
         let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
         Ok(self.context.state().statement_to_plan(statement).await?)
     }

@@ -101,7 +101,7 @@ async fn another_database_is_left_alone() {
 async fn another_format_or_a_missing_part_is_corrupt() {
     let directory = tempdir().unwrap();
     for (number, sql, says) in [
-        (1, "PRAGMA user_version = 2", "version of frazil"),
+        (1, "PRAGMA user_version = 3", "version of frazil"),
         (2, "UPDATE frazil_meta SET value = 7 WHERE key = 'format'", "version of frazil"),
         (3, "DROP TABLE frazil_leases", "frazil_leases"),
         (4, "DELETE FROM frazil_meta", "frazil_meta"),
@@ -115,6 +115,35 @@ async fn another_format_or_a_missing_part_is_corrupt() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}");
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_format_is_brought_up() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let catalog = open(&path).await.unwrap();
+    catalog.commit(commit(vec![create(1, "t")])).await.unwrap();
+    let before = catalog.snapshot(None).await.unwrap();
+    catalog.close().await;
+    let mut conn = raw(&path).await;
+    for sql in [
+        "DROP TABLE frazil_access",
+        "DELETE FROM frazil_meta WHERE key = 'access_version'",
+        "UPDATE frazil_meta SET value = 1 WHERE key = 'format'",
+        "PRAGMA user_version = 1",
+    ] {
+        sqlx::query(sql).execute(&mut conn).await.unwrap();
+    }
+    conn.close().await.unwrap();
+    for _ in 0..2 {
+        let catalog = open(&path).await.unwrap();
+        crate::conformance::assert_same(&before, &*catalog.snapshot(None).await.unwrap());
+        catalog.close().await;
+    }
+    let catalog = open(&path).await.unwrap();
+    let user = crate::User { name: "ann".into(), superuser: true, verifier: None };
+    catalog.commit(commit(vec![crate::Action::PutUser(user)])).await.unwrap();
+    assert!(catalog.snapshot(None).await.unwrap().access.users.contains_key("ann"));
 }
 
 #[tokio::test]

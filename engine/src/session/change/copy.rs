@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::session::{Engine, Inner};
 use crate::sql::context::Planner;
 use crate::sql::scan::memory_table;
-use crate::sql::statement::CopyFrom;
+use crate::sql::statement::{CopyFrom, Statement};
 use crate::sql::table::TableColumns;
 
 impl Engine {
@@ -26,6 +26,7 @@ impl Engine {
     /// # Errors
     /// `Sql` if there is no such table or column, or if it cannot be written.
     pub async fn copy_columns(&self, copy: &CopyFrom) -> Result<SchemaRef> {
+        self.inner.permit(&Statement::CopyFrom(copy.clone()), &self.settings).await?;
         self.inner.copy_columns(&self.inner.planner(self.inner.snapshot().await?), copy)
     }
 
@@ -35,6 +36,7 @@ impl Engine {
     /// As an INSERT.
     pub async fn copy_in(&self, copy: &CopyFrom, rows: SendableRecordBatchStream) -> Result<u64> {
         let inner = &self.inner;
+        inner.permit(&Statement::CopyFrom(copy.clone()), &self.settings).await?;
         inner.resume_orphans().await?;
         let planner = inner.planner(inner.snapshot().await?);
         let table = planner.object(&copy.insert.table, copy.position)?;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use catalog::{JobKind, Object, ObjectId, ObjectKind, Segment, Snapshot, TableState, TableVersion, Version};
+use catalog::{JobKind, Object, ObjectId, ObjectKind, Privilege, Segment, Snapshot, TableState, TableVersion, Version};
 use storage::iceberg::LoadedTable;
 use storage::tiering::{TieringPolicy, tier};
 use storage::types::arrow_schema;
 
+use crate::access::Rights;
 use crate::error::Result;
 use crate::session::{Engine, Inner};
 
@@ -145,10 +146,12 @@ impl Engine {
         }
     }
 
-    /// Names of the tables that Iceberg clients can load: all whose rows are stored.
+    /// Names of the tables that Iceberg clients can load: all whose rows are stored and may be read.
     pub async fn iceberg_tables(&self) -> Result<Vec<String>> {
         let snapshot = self.inner.snapshot().await?;
-        let stored = snapshot.objects.values().filter(|object| object.kind.is_stored());
+        let user = self.user();
+        let rights = Rights::of(&snapshot, user.as_deref())?;
+        let stored = snapshot.objects.values().filter(|object| object.kind.is_stored() && rights.may_read(object));
         let mut names: Vec<_> = stored.map(|object| object.name.clone()).collect();
         names.sort();
         Ok(names)
@@ -156,9 +159,14 @@ impl Engine {
 
     /// Brings a table's Iceberg snapshot up to date, so that it holds all that was committed before, and returns it.
     /// `None` if no rows are stored under that name.
+    ///
+    /// # Errors
+    /// `Denied` if they may not be read.
     pub async fn iceberg_table(&self, name: &str) -> Result<Option<IcebergTable>> {
         let snapshot = self.inner.snapshot().await?;
         let Some(object) = snapshot.object(name).filter(|object| object.kind.is_stored()) else { return Ok(None) };
+        let user = self.user();
+        Rights::of(&snapshot, user.as_deref())?.demand(Privilege::Select, object, None)?;
         let state = snapshot.tables.get(&object.id);
         if state.is_none_or(|state| !state.hot.is_empty() || state.metadata_location.is_none()) {
             tier(&self.inner.warehouse, object.id, &TieringPolicy::default(), true).await?;

@@ -22,8 +22,8 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 ];
 
 /// Statements that exist elsewhere, by their first word.
-const STATEMENTS: [(&str, &str); 15] = [
-    ("alter", "ALTER is not supported yet; DROP and CREATE instead"),
+const STATEMENTS: [(&str, &str); 13] = [
+    ("alter", "ALTER is supported for users and owners only (ALTER USER name ..., ALTER TABLE name OWNER TO user); DROP and CREATE instead"),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),
     ("replace", "REPLACE is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
     ("upsert", "UPSERT is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
@@ -31,8 +31,6 @@ const STATEMENTS: [(&str, &str); 15] = [
     ("analyze", "ANALYZE is not needed: statistics are kept with the data"),
     ("vacuum", "VACUUM is not needed: compaction runs by itself"),
     ("optimize", "OPTIMIZE is not needed: compaction runs by itself"),
-    ("grant", "GRANT is not supported: there are no users"),
-    ("revoke", "REVOKE is not supported: there are no users"),
     ("comment", "COMMENT ON is not supported yet"),
     ("prepare", "PREPARE is not supported"),
     ("call", "CALL is not supported: there are no procedures"),

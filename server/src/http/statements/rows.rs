@@ -8,7 +8,7 @@ use engine::sql::types::sql_name;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::Failed;
+use crate::http::error::Failed;
 use crate::pg::values;
 
 /// The first `limit` rows of a query; the query ends when they are there.
@@ -36,7 +36,8 @@ fn columns(schema: &Schema) -> Vec<Value> {
     schema.fields().iter().map(column).collect()
 }
 
-fn append(batch: &RecordBatch, rows: &mut Vec<Value>) -> Result<(), ArrowError> {
+/// Adds the rows of a batch, each an array.
+pub fn append(batch: &RecordBatch, rows: &mut Vec<Value>) -> Result<(), ArrowError> {
     let columns = batch.columns().iter().map(values::plain).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         let cells = columns.iter().map(|column| {
