@@ -131,6 +131,9 @@ def test_pages_of_other_origins_are_refused(api):
         status, _, _ = api.request("POST", "/api/v1/statements", {"sql": "SELECT 1"}, {"origin": origin})
         assert status == wanted, origin
     assert api.request("POST", "/api/v1/jobs/nothing/stop", headers={"origin": "http://evil.example"})[0] == 403
+    # A name of the page's own that leads here (DNS rebinding).
+    rebound = {"origin": "http://evil.example", "host": "evil.example"}
+    assert api.request("POST", "/api/v1/statements", {"sql": "SELECT 1"}, rebound)[0] == 403
 
 
 def test_bodies_have_a_limit(api):

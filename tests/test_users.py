@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -107,6 +108,31 @@ def test_who_does_not_exist_is_asked_like_everybody(secured):
         assert first_answer(user) == first_answer(user)
     assert len({first_answer(user)[0] for user in ("root", "nobody", "somebody")}) == 3
     assert {first_answer(user)[1] for user in ("root", "nobody")} == {b"4096"}
+
+
+def test_malformed_proofs_are_refused(secured):
+    """Whatever is sent where a proof belongs, the server says no and goes on."""
+    rng = random.Random(3)
+    first = b"SCRAM-SHA-256\0\0\0\0\x16n,,n=,r=abcdefghijklmn"
+    bodies = 5 * [first] + [b"", b"\0", b"SCRAM-SHA-256", b"PLAIN\0\0\0\0\0", b"SCRAM-SHA-256\0\xff\xff\xff\xff"]
+    bodies += [b"SCRAM-SHA-256\0" + len(text).to_bytes(4, "big") + text for text in (b"", b"n,,", b"y,,n=,r=", b"p=x,,n=a,r=b", b"n,,n=a=,r=b")]
+    bodies += [rng.randbytes(rng.randrange(200)) for _ in range(100)]
+    for body in bodies:
+        with socket.create_connection(("127.0.0.1", secured.port), timeout=PATIENCE) as client:
+            start = b"\0\x03\0\0user\0root\0\0"
+            client.sendall((len(start) + 4).to_bytes(4, "big") + start)
+            assert client.recv(4096)[:1] == b"R"
+            client.sendall(b"p" + (len(body) + 4).to_bytes(4, "big") + body)
+            answer = client.recv(4096)
+            proofs = [b"", b"c=biws", b"c=biws,r=abc,p=!", b"c=biws,r=abcdefghijklmn,p=" + b"A" * 43 + b"=", rng.randbytes(50)]
+            while answer[:1] == b"R" and proofs:
+                assert int.from_bytes(answer[5:9], "big") == 11, answer
+                proof = proofs.pop(rng.randrange(len(proofs)))
+                client.sendall(b"p" + (len(proof) + 4).to_bytes(4, "big") + proof)
+                answer = client.recv(4096)
+            assert answer[:1] in (b"E", b""), (body, answer)
+    secured.connect(user="root", password=ROOT).close()
+    assert "panicked" not in secured.errors()
 
 
 def test_many_wrong_passwords_disturb_nobody(secured, as_user):
@@ -291,14 +317,15 @@ def test_the_shell_and_submit_have_users(secured, prices, tmp_path):
 def test_iceberg_clients_have_users(secured, prices):
     prices.execute("GRANT SELECT ON prices TO bob")
     uri = secured.url("/iceberg")
-    catalog = RestCatalog("frazil", uri=uri, credential=f"bob:{PASSWORDS['bob']}")
+    where = {"uri": uri, "oauth2-server-uri": f"{uri}/v1/oauth/tokens"}
+    catalog = RestCatalog("frazil", credential=f"bob:{PASSWORDS['bob']}", **where)
     assert catalog.list_tables("default") == [("default", "prices")]
     rows = catalog.load_table(("default", "prices")).scan().to_arrow().to_pylist()
     assert sorted(row["price"] for row in rows) == [5, 50]
     with pytest.raises(ForbiddenError):
         catalog.load_table(("default", "total"))
     with pytest.raises(OAuthError):
-        RestCatalog("frazil", uri=uri, credential="bob:wrong")
+        RestCatalog("frazil", credential="bob:wrong", **where)
     duck = duckdb_with("avro", "httpfs", "iceberg")
     secret = f"CLIENT_ID 'bob', CLIENT_SECRET '{PASSWORDS['bob']}', OAUTH2_SERVER_URI '{uri}/v1/oauth/tokens'"
     duck.execute(f"CREATE SECRET (TYPE ICEBERG, {secret})")

@@ -92,9 +92,14 @@ impl Door {
         Sha256::new_with_prefix(self.secret).chain_update(password).finalize().into()
     }
 
+    /// Text that nobody can foretell, in printable ASCII without commas.
+    pub fn nonce(&self) -> String {
+        self.clock.secret().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// A token for a user who has come in.
     pub fn token(&self, access: &Access, user: &str) -> String {
-        let text: String = self.clock.secret().iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = self.nonce();
         let now = self.clock.monotonic();
         let verifier = access.users.get(user).and_then(|user| user.verifier.clone());
         let mut tokens = lock(&self.tokens);

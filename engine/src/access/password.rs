@@ -7,7 +7,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rsasl::mechanisms::scram::tools::{derive_keys, hash_password};
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 /// How often a password is hashed: what PostgreSQL takes, so that clients do not wait longer than they do there.
@@ -30,8 +30,8 @@ pub struct Verifier {
 impl Verifier {
     /// For a password, with a salt that no other has.
     pub fn new(password: &str, salt: &[u8]) -> Self {
-        let (client_key, server_key) = keys(password, ITERATIONS, salt);
-        Self { iterations: ITERATIONS, salt: salt.to_vec(), stored_key: Sha256::digest(client_key).into(), server_key }
+        let (stored_key, server_key) = keys(password, ITERATIONS, salt);
+        Self { iterations: ITERATIONS, salt: salt.to_vec(), stored_key, server_key }
     }
 
     /// One that no password fits and that looks like any other: for names under which there is no user. It is always the same
@@ -64,21 +64,36 @@ impl Verifier {
 
     /// Whether this is the password.
     pub fn fits(&self, password: &str) -> bool {
-        let (client_key, _) = keys(password, self.iterations, &self.salt);
-        let found: [u8; 32] = Sha256::digest(client_key).into();
-        // In the same time wherever they differ.
-        found.iter().zip(self.stored_key).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+        let (stored_key, _) = keys(password, self.iterations, &self.salt);
+        equal(&stored_key, &self.stored_key)
+    }
+
+    /// Whether a client's proof shows that it has the password, after an exchange of these messages (RFC 5802, section 3). Gives
+    /// the signature by which the server shows that it has the verifier.
+    pub fn check(&self, messages: &[u8], proof: &[u8; 32]) -> Option<[u8; 32]> {
+        let signature = signed(&self.stored_key, messages);
+        let client_key: Vec<u8> = proof.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        let proved = equal(&Sha256::digest(client_key).into(), &self.stored_key);
+        proved.then(|| signed(&self.server_key, messages))
     }
 }
 
-/// The client's key and the server's.
+/// Compares in the same time wherever they differ.
+fn equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.iter().zip(b).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+}
+
+fn signed(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
+    // A key of the hash's own length is always one.
+    Hmac::<Sha256>::new_from_slice(key).map_or([0; 32], |hmac| hmac.chain_update(text).finalize().into_bytes().into())
+}
+
+/// What is stored of the client's key, and the server's key.
 fn keys(password: &str, iterations: u32, salt: &[u8]) -> ([u8; 32], [u8; 32]) {
     // As PostgreSQL: a text that cannot be prepared is taken as it is.
     let prepared = stringprep::saslprep(password).unwrap_or(std::borrow::Cow::Borrowed(password));
-    let mut salted = Default::default();
-    hash_password::<Sha256>(prepared.as_bytes(), iterations, salt, &mut salted);
-    let (client, server) = derive_keys::<Sha256>(&salted);
-    (client.into(), server.into())
+    let salted = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(prepared.as_bytes(), salt, iterations);
+    (Sha256::digest(signed(&salted, b"Client Key")).into(), signed(&salted, b"Server Key"))
 }
 
 impl fmt::Display for Verifier {

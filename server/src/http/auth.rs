@@ -17,6 +17,7 @@ use engine::session::Engine;
 use super::Context;
 use super::error::Failed;
 use super::iceberg;
+use super::origin::names_this_machine;
 use super::tls::Peer;
 use crate::auth::{Door, Entry};
 
@@ -74,7 +75,11 @@ pub async fn only_users(State(context): State<Context>, mut request: Request, ne
             .into_response();
     };
     let user = match context.door.entry(&access, "", peer.ip()) {
-        Entry::Open => Some(NOBODY.to_owned()),
+        Entry::Open if names_this_machine(request.headers()) => Some(NOBODY.to_owned()),
+        Entry::Open => {
+            let why = "without users the server answers requests to localhost or to its address only, not to other names";
+            return Failed::refused(StatusCode::FORBIDDEN, why).into_response();
+        }
         Entry::Closed => {
             let why = "the warehouse has no users, so requests from other machines are refused";
             return Failed::refused(StatusCode::FORBIDDEN, why).into_response();

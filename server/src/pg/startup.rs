@@ -54,7 +54,7 @@ pub async fn introduce(
     let access = engine.access().await.map_err(|error| fatal(sqlstate(&error), error.to_string()))?;
     match door.entry(&access, &user, client.socket_addr().ip()) {
         Entry::Open => {}
-        Entry::Password(verifier) => match prove(client, verifier).await? {
+        Entry::Password(verifier) => match prove(client, verifier, &door.nonce()).await? {
             Some(true) => {}
             Some(false) => return Err(fatal("28P01", format!("password authentication failed for user \"{user}\""))),
             None => return Ok(None),

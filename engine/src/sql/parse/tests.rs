@@ -1,5 +1,6 @@
 //! Every form, the places of errors, round trips, and that nothing makes the parser panic.
 
+mod access;
 mod grammar;
 mod streams;
 
