@@ -45,6 +45,7 @@ pub use inspect::{
     Runner, SegmentInfo, TableDetails, TableSummary,
 };
 pub use prepare::Description;
+pub use settings::known_settings;
 pub use show::{Relation, RelationKind};
 pub use transaction::Transaction;
 
@@ -188,6 +189,11 @@ impl Engine {
     /// The same for a user whose relative paths start at `base_dir`.
     pub fn session_in(&self, base_dir: Option<PathBuf>) -> Self {
         Self { inner: self.inner.clone(), settings: Arc::new(Settings::new(base_dir)) }
+    }
+
+    /// The same engine for the same user, for statements of a file: their relative paths start at `base_dir`.
+    pub fn based_at(&self, base_dir: PathBuf) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::new(self.settings.based_at(base_dir)) }
     }
 
     /// `SET name = value`. Returns what to tell the user.

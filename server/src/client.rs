@@ -7,7 +7,7 @@ mod stream;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::error::{Error, ErrorKind, Position};
@@ -27,7 +27,7 @@ pub struct Client {
     url: String,
     /// Where relative paths of the statements start.
     base_dir: PathBuf,
-    settings: Mutex<BTreeMap<String, String>>,
+    settings: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Client {
@@ -44,7 +44,12 @@ impl Client {
         let http = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().build();
         let http = http.map_err(|source| Error::internal("no HTTP client can be made").because(source))?;
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { http, url, base_dir: base_dir.to_path_buf(), settings: Mutex::default() })
+        Ok(Self { http, url, base_dir: base_dir.to_path_buf(), settings: Arc::default() })
+    }
+
+    /// The same client, settings included, for statements of a file: their relative paths start at `base_dir`.
+    pub fn based_at(&self, base_dir: PathBuf) -> Self {
+        Self { http: self.http.clone(), url: self.url.clone(), base_dir, settings: self.settings.clone() }
     }
 
     /// Executes one statement; `text` is its own part of the text that it was parsed from.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -30,13 +30,18 @@ const SETTINGS: [(&str, &str); 4] = [
     (STATEMENT_TIMEOUT, "how long a statement may run, such as '30s', or a number of ms; 0 for no limit"),
 ];
 
+/// Names and meanings of the settings that SET knows.
+pub fn known_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SETTINGS.into_iter()
+}
+
 /// Those that a job keeps.
 const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
 
 /// What one user has set: a shell, a connection, a file that is run.
 #[derive(Debug, Default)]
 pub struct Settings {
-    values: Mutex<BTreeMap<String, String>>,
+    values: Arc<Mutex<BTreeMap<String, String>>>,
     /// Where the user's relative paths start, unless where the engine's do.
     base_dir: Option<PathBuf>,
 }
@@ -44,7 +49,12 @@ pub struct Settings {
 impl Settings {
     /// Nothing is set yet.
     pub(super) fn new(base_dir: Option<PathBuf>) -> Self {
-        Self { values: Mutex::default(), base_dir }
+        Self { values: Arc::default(), base_dir }
+    }
+
+    /// The same settings, shared, for statements whose relative paths start elsewhere.
+    pub(super) fn based_at(&self, base_dir: PathBuf) -> Self {
+        Self { values: self.values.clone(), base_dir: Some(base_dir) }
     }
 
     /// Where the user's relative paths start, unless where the engine's do.
