@@ -10,6 +10,7 @@ mod edit;
 mod editor;
 mod highlight;
 mod lex;
+mod menu;
 mod names;
 mod pager;
 mod prompt;
@@ -63,7 +64,9 @@ async fn converse(session: &mut Session, mut editor: Reedline, signals: &mut Sig
             read = reading => read.map_err(|e| Failure::io("cannot read from the terminal", e.into()))?,
             () = signals.terminate() => {
                 // The editor still waits for a key, and has set up the terminal for that.
+                let _ = crossterm::execute!(std::io::stdout(), crossterm::event::DisableBracketedPaste);
                 let _ = crossterm::terminal::disable_raw_mode();
+                say("")?;
                 return Err(Failure::Interrupted);
             }
         };

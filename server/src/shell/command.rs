@@ -84,7 +84,7 @@ pub enum Again {
 /// Commands with their arguments and meanings, in the order of the help.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("\\d", "[PATTERN]", "tables and views"),
-    ("\\d", "NAME", "columns of a table or view, and the definition of a view; \\d+ of a table too"),
+    ("\\d", "NAME", "columns and, of a view, the definition; \\d+: of a table, too"),
     ("\\dt", "[PATTERN]", "tables"),
     ("\\dv", "[PATTERN]", "views"),
     ("\\df", "[PATTERN]", "functions"),
@@ -96,17 +96,17 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("\\i", "FILE", "execute a file"),
     ("\\o", "[FILE]", "send results to a file, or back to the terminal"),
     ("\\e", "", "change the last statement in $EDITOR and execute it"),
-    ("\\g", "", "execute the last statement again, or the one before it on the line; \\gx vertically"),
+    ("\\g", "", "execute the last statement again; \\gx: a line per value"),
     ("\\gx", "", ""),
-    ("\\watch", "[SECONDS]", "the same every 2 s or so many, until Ctrl-C"),
+    ("\\watch", "[SECONDS]", "execute it every 2 s or so many, until Ctrl-C"),
     ("\\?", "", "this text"),
     ("\\h", "", ""),
     ("\\q", "", "leave"),
 ];
 
 const SQL_HELP: &str = "\
-Statements end with a semicolon and may take several lines. Tab completes, Ctrl-C drops what is typed or stops
-what runs, Ctrl-D leaves, the arrow keys and Ctrl-R bring back what was typed before.
+Statements end with a semicolon and may take several lines. Tab completes, Ctrl-C drops what is
+typed or stops what runs, the arrow keys and Ctrl-R bring back what was typed before.
   SHOW TABLES | VIEWS | FUNCTIONS | JOBS;   what there is and what runs
   DESCRIBE name;                            the columns of a table or view
   EXPLAIN [INCREMENTAL] SELECT ...;         how a query would be computed
@@ -123,7 +123,7 @@ const WATCH: Duration = Duration::from_secs(2);
 pub fn help() -> String {
     let mut text = SQL_HELP.to_owned();
     for (name, arguments, meaning) in COMMANDS.iter().filter(|(.., meaning)| !meaning.is_empty()) {
-        let _ = writeln!(text, "  {:<40}  {meaning}", format!("{name} {arguments}").trim_end());
+        let _ = writeln!(text, "  {:<30}  {meaning}", format!("{name} {arguments}").trim_end());
     }
     text
 }
@@ -323,6 +323,6 @@ mod tests {
     fn the_help_names_every_command() {
         let help = help();
         assert!(COMMANDS.iter().all(|(name, ..)| help.contains(name) || *name == "\\h"), "{help}");
-        assert!(help.lines().all(|line| line.chars().count() <= 132), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 }

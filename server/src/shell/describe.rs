@@ -64,7 +64,7 @@ async fn list(executor: &Executor, what: What, pattern: Option<&str>) -> Result<
     if let Some(pattern) = pattern {
         let pattern = pattern.to_lowercase();
         let kept = batches.iter().map(|batch| filter_record_batch(batch, &matching(batch, &pattern)));
-        batches = kept.collect::<Result<_, _>>().map_err(|error| engine::Error::from(error))?;
+        batches = kept.collect::<Result<_, _>>().map_err(engine::Error::from)?;
     }
     let rows = futures::stream::iter(batches.into_iter().map(Ok));
     Ok(Description { title: None, rows: Box::pin(RecordBatchStreamAdapter::new(schema, rows)), definition: None })

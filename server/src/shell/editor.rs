@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use reedline::{
-    ColumnarMenu, Completer, EditCommand, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Reedline,
-    ReedlineEvent, ReedlineMenu, Span, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
+    Completer, EditCommand, Emacs, FileBackedHistory, KeyCode, KeyModifiers, Reedline, ReedlineEvent, ReedlineMenu,
+    Span, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
 };
 
 use super::command;
 use super::complete::complete;
 use super::highlight::{Colours, Screen};
+use super::menu::{self, Completions};
 use super::names::KnownNames;
 
 /// How many inputs the history keeps.
 const HISTORY: usize = 10_000;
-
-const MENU: &str = "completion";
 
 /// An editor that completes these names, and what keeps it from having a history, if anything does.
 pub fn editor(names: Arc<KnownNames>) -> (Reedline, Option<String>) {
@@ -25,18 +24,14 @@ pub fn editor(names: Arc<KnownNames>) -> (Reedline, Option<String>) {
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let screen = Screen::default();
     let mut keys = default_emacs_keybindings();
-    let menu = || ReedlineEvent::Menu(MENU.to_owned());
-    keys.add_binding(
-        KeyModifiers::NONE,
-        KeyCode::Tab,
-        ReedlineEvent::UntilFound(vec![menu(), ReedlineEvent::MenuNext]),
-    );
+    let open = ReedlineEvent::Menu(menu::NAME.to_owned());
+    keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, ReedlineEvent::UntilFound(vec![open, ReedlineEvent::MenuNext]));
     keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
     keys.add_binding(KeyModifiers::ALT, KeyCode::Enter, ReedlineEvent::Edit(vec![EditCommand::InsertNewline]));
     let editor = Reedline::create()
         .with_validator(Box::new(UntilComplete))
         .with_completer(Box::new(Names { names, screen: screen.clone() }))
-        .with_menu(ReedlineMenu::EngineCompleter(Box::new(ColumnarMenu::default().with_name(MENU).with_marker("> "))))
+        .with_menu(ReedlineMenu::EngineCompleter(Box::new(Completions::new())))
         .with_quick_completions(true)
         .with_partial_completions(true)
         .with_highlighter(Box::new(Colours { wanted: colours, screen }))
@@ -68,8 +63,8 @@ struct Names {
 impl Completer for Names {
     fn complete(&mut self, before: &str, cursor: usize) -> Vec<Suggestion> {
         let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let text = if screen.starts_with(before) { &screen } else { before };
-        let found = complete(text, cursor, &self.names.get());
+        let text = with_rest_of(before, &screen);
+        let found = complete(&text, cursor, &self.names.get());
         let span = Span { start: found.start.min(cursor), end: cursor };
         let suggestion =
             |value, append_whitespace| Suggestion { value, span, append_whitespace, ..Suggestion::default() };
@@ -78,6 +73,14 @@ impl Completer for Names {
         }
         found.candidates.into_iter().map(|candidate| suggestion(candidate.text, candidate.blank)).collect()
     }
+}
+
+/// What stands before the cursor, with what stands behind it on the screen. Letters that came at once with the Tab are not
+/// on the screen yet.
+fn with_rest_of(before: &str, screen: &str) -> String {
+    let same = before.char_indices().zip(screen.chars()).find(|((_, a), b)| a != b).map(|((offset, _), _)| offset);
+    let same = same.unwrap_or_else(|| before.len().min(screen.len()));
+    format!("{before}{}", screen.get(same..).unwrap_or_default())
 }
 
 /// The files and directories whose paths begin with what is typed; directories end with a slash.
@@ -111,6 +114,14 @@ fn history_file() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_behind_the_cursor_is_known_from_the_screen() {
+        assert_eq!(with_rest_of("SELECT a", "SELECT a FROM t"), "SELECT a FROM t");
+        assert_eq!(with_rest_of("SELECT ab", "SELECT  FROM t"), "SELECT ab FROM t");
+        assert_eq!(with_rest_of("é", ""), "é");
+        assert_eq!(with_rest_of("", "é"), "é");
+    }
 
     #[test]
     fn paths_are_completed_from_their_directory() {

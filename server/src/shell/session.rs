@@ -175,18 +175,18 @@ impl Session {
         signals: &mut Signals,
     ) -> Result<(), Failure> {
         for part in executor::parts(sql)? {
-            let start = self.clock.monotonic();
             if redefines(&part.statement.statement) {
                 self.fetched = None;
             }
-            self.statement(executor, &part, sql, manner, signals).await?;
+            let elapsed = self.statement(executor, &part, sql, manner, signals).await?;
             if self.timing {
-                say(&timing(self.clock.monotonic().saturating_sub(start)))?;
+                say(&timing(elapsed))?;
             }
         }
         Ok(())
     }
 
+    /// Executes a statement and returns how long it took.
     async fn statement(
         &mut self,
         executor: &Executor,
@@ -194,7 +194,7 @@ impl Session {
         sql: &str,
         manner: Manner,
         signals: &mut Signals,
-    ) -> Result<(), Failure> {
+    ) -> Result<Duration, Failure> {
         let live = matches!(part.statement.statement, Statement::Subscribe(_));
         let style = Style { format: self.format, vertical: manner.vertical, live };
         let mut sink = self.sink(manner.paged);
@@ -215,12 +215,13 @@ impl Session {
                 Err(Failure::Interrupted)
             }
         };
+        let elapsed = spinner.elapsed();
         drop(spinner);
         let finished = sink.finish(signals).await;
         if let Some(said) = said {
             say(&said)?;
         }
-        outcome.and(finished)
+        outcome.and(finished).map(|()| elapsed)
     }
 
     async fn command(&mut self, command: Command, signals: &mut Signals) -> Result<Next, Failure> {
@@ -285,11 +286,11 @@ impl Session {
             // Rows for programs have no other text around them.
             let texts = style.format == Format::Table;
             if let Some(title) = found.title.filter(|_| texts) {
-                sink.write(format!("{title}\n").as_bytes(), || spinner.stop()).await?;
+                spinner.write(&mut sink, format!("{title}\n").as_bytes()).await?;
             }
             show::rows(found.rows, style, &mut sink, &mut spinner).await?;
             if let Some(definition) = found.definition.filter(|_| texts) {
-                sink.write(format!("\n{definition}\n").as_bytes(), || spinner.stop()).await?;
+                spinner.write(&mut sink, format!("\n{definition}\n").as_bytes()).await?;
             }
             Ok(())
         };

@@ -33,7 +33,7 @@ pub async fn rows(
     writer.begin(&mut text, &rows.schema()).map_err(Failure::output)?;
     let mut waiting = false;
     loop {
-        if sink.write(&text, || spinner.stop()).await? == Flow::Enough {
+        if spinner.write(sink, &text).await? == Flow::Enough {
             return Ok(());
         }
         text.clear();
@@ -60,6 +60,6 @@ pub async fn rows(
         }
     }
     writer.end(&mut text).map_err(Failure::output)?;
-    sink.write(&text, || spinner.stop()).await?;
+    spinner.write(sink, &text).await?;
     Ok(())
 }

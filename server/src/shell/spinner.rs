@@ -7,7 +7,9 @@ use std::time::Duration;
 use catalog::Clock;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::sink::{Flow, Sink};
 use crate::executor::Executor;
+use crate::failure::Failure;
 use crate::progress::{Rate, waiting};
 
 /// A statement that is done before is not spoken of.
@@ -26,6 +28,8 @@ pub struct Spinner<'a> {
     interval: Interval,
     /// Rows of the result so far.
     pub rows: u64,
+    /// How long the reader of the result was waited for.
+    waited: Duration,
     stopped: bool,
     drawn: bool,
 }
@@ -37,7 +41,8 @@ impl<'a> Spinner<'a> {
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let stopped = !(io::stderr().is_terminal() && io::stdout().is_terminal());
         let start = clock.monotonic();
-        Self { clock, executor, start, rate: Rate::default(), ticks: 0, interval, rows: 0, stopped, drawn: false }
+        let (rate, waited) = (Rate::default(), Duration::ZERO);
+        Self { clock, executor, start, rate, ticks: 0, interval, rows: 0, waited, stopped, drawn: false }
     }
 
     /// Waits for the next time to draw. Dropping the future loses none.
@@ -58,6 +63,19 @@ impl<'a> Spinner<'a> {
         self.drawn = true;
         // Whoever closed standard error does not want to know.
         let _ = write!(io::stderr(), "\r\x1b[2K{line}");
+    }
+
+    /// How long the statement took so far, without the time in which its reader was waited for.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.start + self.waited)
+    }
+
+    /// Hands text to the reader.
+    pub async fn write(&mut self, sink: &mut Sink, text: &[u8]) -> Result<Flow, Failure> {
+        let before = self.clock.monotonic();
+        let flow = sink.write(text, || self.stop()).await;
+        self.waited += self.clock.monotonic().saturating_sub(before);
+        flow
     }
 
     /// Draws until the work is done.

@@ -42,7 +42,6 @@ pub const FUNCTIONS: &[&str] = &[
 
 /// Whether a word is one of the language rather than a name.
 pub fn is_keyword(word: &str) -> bool {
-    // Long enough for every keyword; anything longer is none.
     let upper = word.to_ascii_uppercase();
     KEYWORDS.binary_search(&upper.as_str()).is_ok()
 }
