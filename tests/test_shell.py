@@ -159,6 +159,14 @@ def test_a_pager_that_is_left_ends_the_query(shell):
     assert time.monotonic() - start < 30
 
 
+@pytest.mark.parametrize("shell", [{"FRAZIL_PAGER": "head -n 3"}], indirect=True)
+def test_a_result_without_end_is_paged_if_it_does_not_fit(shell):
+    shell.enter("CREATE TABLE IF NOT EXISTS many (n BIGINT);")
+    shell.enter("INSERT INTO many SELECT value FROM generate_series(1, 200);")
+    shown = shell.enter("SUBSCRIBE TO many WITH SNAPSHOT;")
+    assert "insert" in shown and "rror" not in shown and "interrupted" not in shown, shown
+
+
 @pytest.mark.parametrize("shell", [{"FRAZIL_PAGER": "no-such-pager"}], indirect=True)
 def test_a_pager_that_does_not_exist_is_an_error(shell):
     shown = shell.enter("SELECT value FROM generate_series(1, 5000);")

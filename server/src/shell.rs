@@ -76,13 +76,14 @@ async fn converse(session: &mut Session, mut editor: Reedline, signals: &mut Sig
             Signal::CtrlD => return Ok(()),
             Signal::Success(typed) => typed,
         };
+        // Now rather than at the end, which may come suddenly. A file that cannot be written was complained of at the start.
+        let _ = editor.sync_history();
         match session.take(&typed, signals).await? {
             Next::Prompt => {}
             Next::Leave => return Ok(()),
             // What came from another editor is executed at once if it is complete, else there is more to type.
             Next::PromptWith(edited) if command::ends_input(&edited) => {
                 say(&edited)?;
-                // A history that cannot be written is complained of at the start.
                 let _ = editor.history_mut().save(HistoryItem::from_command_line(&edited));
                 if session.take(&edited, signals).await? == Next::Leave {
                     return Ok(());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use datafusion::execution::SendableRecordBatchStream;
 use engine::session::Answer;
 use engine::sql::parse::quoted;
+use engine::sql::statement::Statement;
 use futures::StreamExt;
 
 use crate::executor::{self, Executor};
@@ -105,6 +106,20 @@ impl Drop for Fetch {
         self.0.state().fetching -= 1;
         self.0.fetched.notify_all();
     }
+}
+
+/// Whether a statement can change the names that there are.
+pub fn redefines(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::CreateTable(_)
+            | Statement::CreateView(_)
+            | Statement::CreateFunction(_)
+            | Statement::Drop(_)
+            | Statement::Insert(_)
+            | Statement::StatementSet(_)
+            | Statement::Job(..)
+    )
 }
 
 async fn names(executor: &Executor) -> Result<Names, Failure> {

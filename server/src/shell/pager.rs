@@ -10,8 +10,8 @@ use super::sink::Flow;
 use crate::failure::Failure;
 use crate::signals::{Asked, Signals};
 
-/// Long lines are cut and can be scrolled, colours are kept, the text stays on the screen. Without `F`: whatever is
-/// paged does not fit, and `less` would end at once if only its lines are too long.
+/// Long lines are cut and can be scrolled, colours are kept, the text stays on the screen. `F`, to end at once if all fits,
+/// would have nothing to do: whatever is paged does not fit.
 const LESS: &str = "SRX";
 
 /// What a shell ends with if it cannot find or execute a program.

@@ -14,7 +14,7 @@ use engine::sql::statement::Statement;
 use super::command::{self, Again, Command, Line, What};
 use super::describe::describe;
 use super::edit;
-use super::names::KnownNames;
+use super::names::{self, KnownNames};
 use super::show::{self, Style};
 use super::sink::Sink;
 use super::spinner::Spinner;
@@ -175,7 +175,7 @@ impl Session {
         signals: &mut Signals,
     ) -> Result<(), Failure> {
         for part in executor::parts(sql)? {
-            if redefines(&part.statement.statement) {
+            if names::redefines(&part.statement.statement) {
                 self.fetched = None;
             }
             let elapsed = self.statement(executor, &part, sql, manner, signals).await?;
@@ -315,20 +315,6 @@ impl Session {
     fn sink(&self, paged: bool) -> Sink {
         self.file.clone().map_or_else(|| Sink::terminal(paged), Sink::file)
     }
-}
-
-/// Whether a statement can change the names that there are.
-fn redefines(statement: &Statement) -> bool {
-    matches!(
-        statement,
-        Statement::CreateTable(_)
-            | Statement::CreateView(_)
-            | Statement::CreateFunction(_)
-            | Statement::Drop(_)
-            | Statement::Insert(_)
-            | Statement::StatementSet(_)
-            | Statement::Job(..)
-    )
 }
 
 /// Says something to the user.

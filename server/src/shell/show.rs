@@ -52,6 +52,9 @@ pub async fn rows(
                 if style.live && waiting {
                     waiting = false;
                     writer.flush(&mut text).map_err(Failure::output)?;
+                    // More than fits still goes to the pager.
+                    spinner.write(sink, &text).await?;
+                    text.clear();
                     sink.go_live(|| spinner.stop())?;
                 } else {
                     spinner.draw();
