@@ -1,8 +1,5 @@
 """`frazil sql --server` and `frazil submit`: a server instead of a warehouse, and nobody sees a difference."""
 
-import os
-import pty
-import select
 import signal
 import subprocess
 import time
@@ -11,6 +8,7 @@ import pytest
 
 from frazil import PATIENCE, binary, wait_until
 from http_api import Api
+from terminal import Shell
 
 MEASURES = """
 CREATE TABLE IF NOT EXISTS measures (k BIGINT PRIMARY KEY, b BOOLEAN, n DECIMAL(20, 4), f DOUBLE, s VARCHAR, d DATE, ts TIMESTAMP, l BIGINT[]);
@@ -119,51 +117,14 @@ def test_an_interrupt_ends_the_statement_on_the_server(server, api):
 
 
 def test_the_shell_talks_to_a_server(server, api, tmp_path):
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "FRAZIL_HISTORY": str(tmp_path / "history"), "TERM": "xterm"}
-    process = subprocess.Popen(
-        [binary(), "sql", "--server", server.url()], stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True
-    )
-    os.close(follower)
-    shown = bytearray()
-
-    def read():
-        if process.poll() is None and select.select([leader], [], [], 0.2)[0]:
-            try:
-                chunk = os.read(leader, 65536)
-            except OSError:
-                return  # The shell has ended.
-            shown.extend(chunk)
-            # The line editor asks where the cursor is.
-            os.write(leader, b"\x1b[1;1R" * chunk.count(b"\x1b[6n"))
-
-    def read_until(text):
-        deadline = time.monotonic() + PATIENCE
-        while text.encode() not in shown:
-            assert time.monotonic() < deadline, f"no {text!r} in {bytes(shown)!r}"
-            read()
-
-    def enter(text):
-        os.write(leader, text.encode() + b"\r")
-
-    read_until(f"server {server.url()}")
-    read_until("frazil")
-    enter("CREATE TABLE typed (k BIGINT);")
-    read_until("CREATE TABLE\r\n")
-    enter("INSERT INTO typed VALUES (41), (1);")
-    read_until("INSERT 0 2")
-    enter("SELECT sum(k) AS the_sum FROM typed;")
-    read_until("the_sum")
-    read_until("(1 row)")
-    enter("SELECT nowhere;")
-    read_until("error: ")
-    enter("\\q")
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None:
-        assert time.monotonic() < deadline, f"the shell does not end: {bytes(shown)!r}"
-        read()
-    assert process.returncode == 0, bytes(shown)
-    os.close(leader)
+    shell = Shell("--server", server.url(), history=tmp_path / "history")
+    assert f"server {server.url()}" in shell.shown.decode()
+    assert "CREATE TABLE\n" in shell.enter("CREATE TABLE typed (k BIGINT);")
+    assert "INSERT 0 2" in shell.enter("INSERT INTO typed VALUES (41), (1);")
+    shown = shell.enter("SELECT sum(k) AS the_sum FROM typed;")
+    assert "the_sum" in shown and "(1 row)" in shown
+    assert "error: " in shell.enter("SELECT nowhere;")
+    assert shell.end() == 0
     assert api.rows("SELECT sum(k) FROM typed") == [["42"]]
 
 

@@ -61,7 +61,8 @@ impl<'a> Rights<'a> {
             },
             Need::Replacing(name) => match self.snapshot.object(name).filter(|object| !object.key.is_empty()) {
                 Some(object) if !self.has(Privilege::Update, object) => {
-                    let message = format!("permission denied to replace rows of {name}, as an INSERT does if it has a key");
+                    let message =
+                        format!("permission denied to replace rows of {name}, as an INSERT does if it has a key");
                     let hint = format!("write ON CONFLICT DO NOTHING, or let a superuser GRANT UPDATE ON {name}");
                     Err(Error::new(ErrorKind::Denied, message).hint(hint))
                 }
@@ -130,9 +131,7 @@ impl<'a> Rights<'a> {
             None => true,
             // Functions read nothing but what they are given.
             Some(_) if object.kind == ObjectKind::Function => true,
-            Some(user) => {
-                self.owns(object.id) || granted(&self.snapshot.access, Some(object.id), user, privilege)
-            }
+            Some(user) => self.owns(object.id) || granted(&self.snapshot.access, Some(object.id), user, privilege),
         }
     }
 

@@ -47,6 +47,7 @@ pub use inspect::{
     Runner, SegmentInfo, TableDetails, TableSummary,
 };
 pub use prepare::Description;
+pub use settings::known_settings;
 pub use show::{Relation, RelationKind};
 pub use transaction::Transaction;
 
@@ -193,6 +194,11 @@ impl Engine {
         Self { inner: self.inner.clone(), settings: Arc::new(Settings::new(user, base_dir)) }
     }
 
+    /// The same engine for the same user, for statements of a file: their relative paths start at `base_dir`.
+    pub fn based_at(&self, base_dir: PathBuf) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::new(self.settings.based_at(base_dir)) }
+    }
+
     /// `SET name = value`. Returns what to tell the user.
     pub fn set(&self, name: &str, value: &str) -> Result<Option<String>> {
         self.settings.set(name, value)
@@ -297,8 +303,7 @@ impl Inner {
                 if table.or_replace {
                     self.resume_orphans().await?;
                 }
-                let mut draft =
-                    Draft::new(&*self.snapshot().await?, Existing::Refuse).by(settings);
+                let mut draft = Draft::new(&*self.snapshot().await?, Existing::Refuse).by(settings);
                 draft.create_table(self, parsed, table).await?;
                 self.commit_and_start(&draft).await?;
                 done("CREATE TABLE")

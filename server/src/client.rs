@@ -7,7 +7,7 @@ mod stream;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::error::{Error, ErrorKind, Position};
@@ -25,6 +25,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "FRAZIL_PASSWORD";
 
 /// Who a client is, for a server that has users.
+#[derive(Clone)]
 pub struct Login {
     user: Option<String>,
     password: Option<String>,
@@ -51,7 +52,7 @@ pub struct Client {
     login: Login,
     /// Where relative paths of the statements start.
     base_dir: PathBuf,
-    settings: Mutex<BTreeMap<String, String>>,
+    settings: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Client {
@@ -72,7 +73,18 @@ impl Client {
         let http = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().build();
         let http = http.map_err(|source| Error::internal("no HTTP client can be made").because(source))?;
         let url = parsed.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { http, url, login, base_dir: base_dir.to_path_buf(), settings: Mutex::default() })
+        Ok(Self { http, url, login, base_dir: base_dir.to_path_buf(), settings: Arc::default() })
+    }
+
+    /// The same client, settings included, for statements of a file: their relative paths start at `base_dir`.
+    pub fn based_at(&self, base_dir: PathBuf) -> Self {
+        Self {
+            http: self.http.clone(),
+            url: self.url.clone(),
+            login: self.login.clone(),
+            base_dir,
+            settings: self.settings.clone(),
+        }
     }
 
     /// Executes one statement; `text` is its own part of the text that it was parsed from.

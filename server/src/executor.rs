@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use catalog::{Clock, SystemClock};
 use engine::error::Position;
-use engine::session::{Answer, Engine, EngineOptions};
+use engine::session::{Answer, Engine, EngineOptions, Progress};
 use engine::sql::statement::ParsedStatement;
 
 use crate::cli::{self, SqlArgs};
@@ -43,6 +43,22 @@ impl Executor {
             limits: engine::session::Limits::default(),
         };
         Ok(Self::Embedded(Engine::open(options).await?))
+    }
+
+    /// The same executor, settings included, for statements of a file: their relative paths start at `base_dir`.
+    pub fn based_at(&self, base_dir: PathBuf) -> Self {
+        match self {
+            Self::Embedded(engine) => Self::Embedded(engine.based_at(base_dir)),
+            Self::Remote(client) => Self::Remote(client.based_at(base_dir)),
+        }
+    }
+
+    /// How far the jobs of this process are; `None` if there are none.
+    pub fn progress(&self) -> Option<Progress> {
+        match self {
+            Self::Embedded(engine) => Some(engine.progress()).filter(|progress| progress.running_jobs > 0),
+            Self::Remote(_) => None,
+        }
     }
 
     /// Executes a statement of the text `sql`.

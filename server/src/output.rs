@@ -1,11 +1,13 @@
-//! Prints the rows of a query to standard output, in the format that the user chose.
+//! Prints the rows of a query, in the format that the user chose.
 //!
-//! Csv and json are written batch by batch while the query runs; a table has to know its widths and is collected first.
+//! Csv and json are written batch by batch while the query runs; a table has to know its widths and is collected first,
+//! unless the reader prefers to see its beginning early.
 
 mod csv;
 mod json;
 mod table;
 mod value;
+mod vertical;
 
 use std::io::{self, BufWriter, Write};
 
@@ -17,6 +19,8 @@ use futures::StreamExt;
 use crate::cli::Format;
 use crate::failure::Failure;
 
+pub use value::Values;
+
 /// Prints results.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -24,10 +28,27 @@ pub struct Output {
 }
 
 /// Writes one result: its schema once, then its batches, then its end.
-trait RowWriter {
+pub trait RowWriter {
+    /// What stands before the rows.
     fn begin(&mut self, out: &mut dyn Write, schema: &SchemaRef) -> io::Result<()>;
+    /// Some rows; they may be held back.
     fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()>;
+    /// Writes what is held back.
+    fn flush(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+    /// What is held back, and what stands behind the rows.
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// A writer for people who watch the result come: it holds back a limited number of rows.
+pub fn interactive(format: Format, vertical: bool) -> Box<dyn RowWriter + Send> {
+    match format {
+        Format::Table if vertical => Box::new(vertical::VerticalWriter::default()),
+        Format::Table => Box::new(table::TableWriter::streaming()),
+        Format::Csv => Box::new(csv::CsvWriter),
+        Format::Json => Box::new(json::JsonWriter),
+    }
 }
 
 impl Output {

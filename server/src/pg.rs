@@ -40,7 +40,12 @@ use crate::auth::Door;
 ///
 /// # Errors
 /// If the system tables cannot be made.
-pub async fn serve(engine: Engine, listener: TcpListener, door: Arc<Door>, tls: Option<TlsAcceptor>) -> engine::Result<()> {
+pub async fn serve(
+    engine: Engine,
+    listener: TcpListener,
+    door: Arc<Door>,
+    tls: Option<TlsAcceptor>,
+) -> engine::Result<()> {
     let system = Arc::new(System::new(engine.clone()).await?);
     let shared = Shared { engine, system, cancellations: Arc::new(Cancellations::default()), door, tls };
     let mut connections = JoinSet::new();

@@ -1,4 +1,4 @@
-//! How far a run is, in one line: pure text and arithmetic; `run` asks the clock and draws.
+//! How far a run or a statement is, in one line: pure text and arithmetic; `run` and the shell ask the clock and draw.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -44,6 +44,18 @@ pub fn line(progress: &Progress, rows_per_second: f64) -> String {
     }
     if progress.skipped > 0 {
         line.push_str(&format!("  skipped {}", grouped(progress.skipped)));
+    }
+    line
+}
+
+/// That a statement still works, in one line: a sign that moves with every `tick`, how long it takes, what is known of it.
+pub fn waiting(tick: usize, elapsed: Duration, rows: u64, read: Option<(u64, f64)>) -> String {
+    let sign = ['|', '/', '-', '\\'][tick % 4];
+    let mut line = format!("{sign} {}", age(Some(elapsed.as_secs() * 1_000), "").replace(".0", ""));
+    if rows > 0 {
+        line.push_str(&format!("  rows {}", grouped(rows)));
+    } else if let Some((rows, rate)) = read {
+        line.push_str(&format!("  rows in {} ({}/s)", grouped(rows), grouped(rate.round() as u64)));
     }
     line
 }
@@ -110,5 +122,13 @@ mod tests {
             "rows in 1,234,567 (10,000/s)  out 89  lag 1 min 1 s  epoch 12  checkpoint 1.3 s ago  skipped 2"
         );
         assert_eq!(line(&Progress::default(), 0.0), "rows in 0 (0/s)  out 0  lag none  epoch 0  checkpoint none yet");
+    }
+
+    #[test]
+    fn a_statement_that_takes_long_says_what_is_known() {
+        let seconds = Duration::from_secs_f64;
+        assert_eq!(waiting(0, seconds(1.3), 0, None), "| 1 s");
+        assert_eq!(waiting(1, seconds(12.9), 1_234, Some((5, 1.0))), "/ 12 s  rows 1,234");
+        assert_eq!(waiting(3, seconds(75.0), 0, Some((50_000, 999.6))), "\\ 1 min 15 s  rows in 50,000 (1,000/s)");
     }
 }

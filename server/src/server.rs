@@ -71,7 +71,9 @@ async fn refuse_open_doors(engine: &Engine, args: &ServerArgs) -> Result<(), Fai
         )));
     }
     if args.tls_cert.is_none() {
-        tracing::warn!("{address} can be reached from other machines without encryption: HTTP sends passwords readably");
+        tracing::warn!(
+            "{address} can be reached from other machines without encryption: HTTP sends passwords readably"
+        );
     }
     Ok(())
 }

@@ -45,7 +45,11 @@ pub async fn meta(conn: &mut SqliteConnection) -> Result<Meta, Fault> {
         Some(row) => Ok(unsigned(row.1)),
         None => Err(damaged("frazil_meta", key, "the row is missing")),
     };
-    Ok(Meta { oldest: get("oldest_version")?, definitions_changed: get("definitions_version")?, access_changed: get("access_version")? })
+    Ok(Meta {
+        oldest: get("oldest_version")?,
+        definitions_changed: get("definitions_version")?,
+        access_changed: get("access_version")?,
+    })
 }
 
 /// The head. If `known` is an older one, only what changed since is read.

@@ -138,7 +138,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_verifiers() {
-        for text in ["", "md5abc", "SCRAM-SHA-256$", "SCRAM-SHA-256$0:YQ==$YQ==:YQ==", "SCRAM-SHA-256$4096:YQ==$YQ==:YQ=="] {
+        for text in
+            ["", "md5abc", "SCRAM-SHA-256$", "SCRAM-SHA-256$0:YQ==$YQ==:YQ==", "SCRAM-SHA-256$4096:YQ==$YQ==:YQ=="]
+        {
             assert_eq!(Verifier::parse(text), None, "{text}");
         }
     }

@@ -127,8 +127,14 @@ fn each_statement_needs_each_of_its_privileges() {
 #[test]
 fn owners_need_no_grants_and_others_cannot_own() {
     let bare = snapshot();
-    let of_owners =
-        ["DROP TABLE t", "GRANT SELECT ON t TO ann", "REVOKE ALL ON t FROM PUBLIC", "DROP JOB j", "PAUSE JOB j", "SELECT * FROM t, v"];
+    let of_owners = [
+        "DROP TABLE t",
+        "GRANT SELECT ON t TO ann",
+        "REVOKE ALL ON t FROM PUBLIC",
+        "DROP JOB j",
+        "PAUSE JOB j",
+        "SELECT * FROM t, v",
+    ];
     for sql in of_owners {
         assert!(may(&bare, BOB, sql) && may(&bare, "root", sql) && !may(&bare, ANN, sql), "{sql}");
     }
@@ -206,11 +212,8 @@ fn what_is_not_there_is_left_to_planning() {
 fn a_superuser_remains() {
     let mut access = Access::default();
     assert!(is_manageable(&access));
-    let user = |superuser, verifier: Option<&str>| User {
-        name: "x".into(),
-        superuser,
-        verifier: verifier.map(str::to_owned),
-    };
+    let user =
+        |superuser, verifier: Option<&str>| User { name: "x".into(), superuser, verifier: verifier.map(str::to_owned) };
     for (superuser, verifier, manageable) in [(false, Some("v"), false), (true, None, false), (true, Some("v"), true)] {
         access.users.insert("x".into(), user(superuser, verifier));
         assert_eq!(is_manageable(&access), manageable);

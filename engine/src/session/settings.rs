@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -30,15 +30,20 @@ const SETTINGS: [(&str, &str); 4] = [
     (STATEMENT_TIMEOUT, "how long a statement may run, such as '30s', or a number of ms; 0 for no limit"),
 ];
 
+/// Names and meanings of the settings that SET knows.
+pub fn known_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SETTINGS.into_iter()
+}
+
 /// Those that a job keeps.
 const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
 
 /// Who executes statements, and what they have set: a shell, a connection, a file that is run.
 #[derive(Debug, Default)]
 pub struct Settings {
-    values: Mutex<BTreeMap<String, String>>,
+    values: Arc<Mutex<BTreeMap<String, String>>>,
     /// `None`: whoever has the warehouse's files.
-    user: Mutex<Option<String>>,
+    user: Arc<Mutex<Option<String>>>,
     /// Where the user's relative paths start, unless where the engine's do.
     base_dir: Option<PathBuf>,
 }
@@ -46,7 +51,7 @@ pub struct Settings {
 impl Settings {
     /// Nothing is set yet.
     pub(super) fn new(user: Option<String>, base_dir: Option<PathBuf>) -> Self {
-        Self { values: Mutex::default(), user: Mutex::new(user), base_dir }
+        Self { values: Arc::default(), user: Arc::new(Mutex::new(user)), base_dir }
     }
 
     /// Who executes statements; `None` is whoever has the warehouse's files.
@@ -60,6 +65,11 @@ impl Settings {
         if user.is_some() {
             *user = Some(name.to_owned());
         }
+    }
+
+    /// The same settings, shared, for statements whose relative paths start elsewhere.
+    pub(super) fn based_at(&self, base_dir: PathBuf) -> Self {
+        Self { values: self.values.clone(), user: self.user.clone(), base_dir: Some(base_dir) }
     }
 
     /// Where the user's relative paths start, unless where the engine's do.

@@ -108,7 +108,10 @@ fn put_user(snapshot: &Snapshot, put: &PutUser, salt: &[u8]) -> Result<Decided> 
     if user.verifier.is_none() {
         decided.notice = Some(format!("{} has no password and cannot connect", user.name));
     } else if snapshot.access.users.is_empty() {
-        decided.notice = Some(format!("from now on every connection needs a user and a password; this one goes on as {}", user.name));
+        decided.notice = Some(format!(
+            "from now on every connection needs a user and a password; this one goes on as {}",
+            user.name
+        ));
     }
     decided.actions.push(Action::PutUser(user));
     Ok(decided)
@@ -173,9 +176,8 @@ fn grant(snapshot: &Snapshot, grant: &GrantStatement) -> Result<Decided> {
         GrantOn::Objects(names) => {
             for (name, position) in names {
                 let object = snapshot.object(name).filter(|object| object.kind != ObjectKind::Function);
-                let object = object.ok_or_else(|| {
-                    Error::sql(format!("there is no table or view named {name}")).at(*position)
-                })?;
+                let object = object
+                    .ok_or_else(|| Error::sql(format!("there is no table or view named {name}")).at(*position))?;
                 objects.push(Some(object.id));
             }
         }

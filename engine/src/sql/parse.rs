@@ -261,7 +261,8 @@ fn create(cursor: &mut Cursor) -> Result<Parsed> {
         "SINK" => "write CREATE TABLE t (...) WITH (connector = '...') and INSERT INTO t SELECT ...",
         "INDEX" | "UNIQUE" => "declare a PRIMARY KEY, or create a materialized view in the shape that is queried",
         "DATABASE" | "SCHEMA" | "CATALOG" => "there is one namespace; use another warehouse to keep things apart",
-        "TEMPORARY" | "TEMP" | "EXTERNAL" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET" | "RECURSIVE" | "SEQUENCE" | "MODEL" | "TRIGGER" => "write CREATE TABLE or CREATE [MATERIALIZED] VIEW",
+        "TEMPORARY" | "TEMP" | "EXTERNAL" | "AGGREGATE" | "TYPE" | "CONNECTION" | "SECRET" | "RECURSIVE"
+        | "SEQUENCE" | "MODEL" | "TRIGGER" => "write CREATE TABLE or CREATE [MATERIALIZED] VIEW",
         _ => {
             return Err(
                 cursor.unexpected("TABLE, VIEW or MATERIALIZED VIEW", "CREATE TABLE or CREATE [MATERIALIZED] VIEW")

@@ -77,7 +77,8 @@ pub async fn only_users(State(context): State<Context>, mut request: Request, ne
     let user = match context.door.entry(&access, "", peer.ip()) {
         Entry::Open if names_this_machine(request.headers()) => Some(NOBODY.to_owned()),
         Entry::Open => {
-            let why = "without users the server answers requests to localhost or to its address only, not to other names";
+            let why =
+                "without users the server answers requests to localhost or to its address only, not to other names";
             return Failed::refused(StatusCode::FORBIDDEN, why).into_response();
         }
         Entry::Closed => {

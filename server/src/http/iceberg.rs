@@ -4,12 +4,12 @@
 //! tiers what is hot first: its newest snapshot holds all that was committed before. What would change something is
 //! refused; credentials for the files are the client's affair.
 
-use axum::{Form, Json};
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Form, Json};
 use catalog::sqlite::schema::ICEBERG_NAMESPACE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -47,11 +47,7 @@ struct Statements {
     settings: BTreeMap<String, String>,
 }
 
-async fn statements(
-    caller: Caller,
-    headers: HeaderMap,
-    Body(request): Body<Statements>,
-) -> Result<Response, Failed> {
+async fn statements(caller: Caller, headers: HeaderMap, Body(request): Body<Statements>) -> Result<Response, Failed> {
     let engine = caller.session(request.base_dir)?;
     for (name, value) in &request.settings {
         engine.set(name, value)?;
@@ -126,4 +122,3 @@ async fn submissions(caller: Caller, Body(request): Body<Submission>) -> Result<
     let jobs = caller.session(request.base_dir)?.submit(&request.sql).await?;
     Ok(Json(json!({ "jobs": jobs })))
 }
-

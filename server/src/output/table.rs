@@ -10,11 +10,46 @@ use unicode_width::UnicodeWidthStr;
 use super::RowWriter;
 use super::value::Values;
 
+/// From so many rows the widths of a table are taken that is written while it comes.
+const SAMPLE: usize = 1_000;
+
 /// Collects a result and writes it when its widths are known.
 #[derive(Debug, Default)]
 pub struct TableWriter {
     columns: Vec<Column>,
+    /// Rows that are held back.
+    held: usize,
     rows: usize,
+    /// Rows to hold back at most; without it, all.
+    limit: Option<usize>,
+    headed: bool,
+}
+
+impl TableWriter {
+    /// Collects only the first rows. Should a later value be wider than all of those, its column is wider from there on.
+    pub fn streaming() -> Self {
+        Self { limit: Some(SAMPLE), ..Self::default() }
+    }
+
+    fn write_held(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if !self.headed {
+            self.headed = true;
+            write_line(out, self.columns.iter().map(|c| (c.name.as_str(), c.width, false)))?;
+            let rules: Vec<String> = self.columns.iter().map(|c| "-".repeat(c.width + 2)).collect();
+            writeln!(out, "{}", rules.join("+"))?;
+        }
+        for row in 0..self.held {
+            let height = self.columns.iter().map(|c| c.cells[row].len()).max().unwrap_or(1);
+            for i in 0..height {
+                let line =
+                    self.columns.iter().map(|c| (c.cells[row].get(i).map_or("", String::as_str), c.width, c.right));
+                write_line(out, line)?;
+            }
+        }
+        self.columns.iter_mut().for_each(|column| column.cells.clear());
+        self.held = 0;
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -37,7 +72,7 @@ impl RowWriter for TableWriter {
         Ok(())
     }
 
-    fn batch(&mut self, _out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
+    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
         let values = Values::new(batch)?;
         for (i, column) in self.columns.iter_mut().enumerate() {
             for row in 0..batch.num_rows() {
@@ -47,22 +82,20 @@ impl RowWriter for TableWriter {
                 column.cells.push(lines);
             }
         }
+        self.held += batch.num_rows();
         self.rows += batch.num_rows();
-        Ok(())
+        match self.limit {
+            Some(limit) if self.held >= limit || self.headed => self.write_held(out),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.held > 0 { self.write_held(out) } else { Ok(()) }
     }
 
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, self.columns.iter().map(|c| (c.name.as_str(), c.width, false)))?;
-        let rules: Vec<String> = self.columns.iter().map(|c| "-".repeat(c.width + 2)).collect();
-        writeln!(out, "{}", rules.join("+"))?;
-        for row in 0..self.rows {
-            let height = self.columns.iter().map(|c| c.cells[row].len()).max().unwrap_or(1);
-            for i in 0..height {
-                let line =
-                    self.columns.iter().map(|c| (c.cells[row].get(i).map_or("", String::as_str), c.width, c.right));
-                write_line(out, line)?;
-            }
-        }
+        self.write_held(out)?;
         writeln!(out, "({} {})", self.rows, if self.rows == 1 { "row" } else { "rows" })
     }
 }
@@ -79,7 +112,7 @@ fn write_line<'a>(out: &mut dyn Write, cells: impl Iterator<Item = (&'a str, usi
 }
 
 /// Control characters would break the table: they are shown as escapes.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(escape).collect()
 }
@@ -112,5 +145,21 @@ mod tests {
     fn an_empty_result_still_shows_its_columns() {
         let empty = sample().project(&[1]).unwrap().slice(0, 0);
         assert_eq!(written(&mut TableWriter::default(), &[empty]), " number\n--------\n(0 rows)\n");
+    }
+
+    #[test]
+    fn a_table_that_comes_slowly_is_written_as_it_comes() {
+        let rows = sample().project(&[0, 1]).unwrap();
+        let mut writer = TableWriter::streaming();
+        let mut out = Vec::new();
+        writer.begin(&mut out, &rows.schema()).unwrap();
+        writer.batch(&mut out, &rows.slice(1, 2)).unwrap();
+        assert!(out.is_empty());
+        writer.flush(&mut out).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out), " name | number\n------+--------\n      |    -20\n NULL |   NULL\n");
+        out.clear();
+        writer.batch(&mut out, &rows.slice(0, 1)).unwrap();
+        writer.end(&mut out).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out), " plain |      1\n(3 rows)\n");
     }
 }

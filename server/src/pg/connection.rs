@@ -269,7 +269,8 @@ impl Connection {
     /// A statement of a simple query.
     async fn statement(&mut self, statement: &ParsedStatement, sql: &str) -> PgWireResult<Next> {
         if matches!(statement.statement, Statement::Query(_)) && system::is_system(&statement.text) {
-            let rows = self.system.run(&statement.text, self.session.user()).await.map_err(|error| of_engine(&error, sql))?;
+            let rows =
+                self.system.run(&statement.text, self.session.user()).await.map_err(|error| of_engine(&error, sql))?;
             return self.send_all(Rows::new(rows, &Format::UnifiedText)).await;
         }
         match self.execute(statement, sql).await? {

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn first_messages_are_whole_or_refused() {
         assert_eq!(initial_response(b"SCRAM-SHA-256\0\0\0\0\x04n,,x"), Some((MECHANISM, "n,,x")));
-        let bad: [&[u8]; 6] = [b"", b"SCRAM", b"S\0\0\0\0", b"S\0\0\0\0\x05n,,x", b"S\0\xff\xff\xff\xff", b"\xff\0\0\0\0\0"];
+        let bad: [&[u8]; 6] =
+            [b"", b"SCRAM", b"S\0\0\0\0", b"S\0\0\0\0\x05n,,x", b"S\0\xff\xff\xff\xff", b"\xff\0\0\0\0\0"];
         for bad in bad {
             assert_eq!(initial_response(bad), None, "{bad:?}");
         }

@@ -52,8 +52,10 @@ pub(super) fn put_user(cursor: &mut Cursor, create: bool) -> Result<Parsed> {
             return Err(Error::sql("a password needs at least one character").at(position));
         }
     }
-    if let Some(word @ ("createdb" | "createrole" | "replication" | "bypassrls" | "valid" | "connection" | "in" | "role"
-    | "admin" | "sysid")) = cursor.word()
+    if let Some(
+        word @ ("createdb" | "createrole" | "replication" | "bypassrls" | "valid" | "connection" | "in" | "role"
+        | "admin" | "sysid"),
+    ) = cursor.word()
     {
         let message = format!("{} of a user is not supported", word.to_uppercase());
         return Err(Error::sql(message).hint(format!("write {USER}")).at(cursor.position()));

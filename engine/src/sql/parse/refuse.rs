@@ -23,7 +23,10 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 
 /// Statements that exist elsewhere, by their first word.
 const STATEMENTS: [(&str, &str); 13] = [
-    ("alter", "ALTER is supported for users and owners only (ALTER USER name ..., ALTER TABLE name OWNER TO user); DROP and CREATE instead"),
+    (
+        "alter",
+        "ALTER is supported for users and owners only (ALTER USER name ..., ALTER TABLE name OWNER TO user); DROP and CREATE instead",
+    ),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),
     ("replace", "REPLACE is not supported; INSERT into a table with PRIMARY KEY replaces rows"),
     ("upsert", "UPSERT is not supported; INSERT into a table with PRIMARY KEY replaces rows"),

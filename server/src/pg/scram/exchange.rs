@@ -100,11 +100,23 @@ mod tests {
 
     #[test]
     fn malformed_messages_are_refused() {
-        for first in ["", "n", "n,,", "n,,n=a", "n,,n=a,r=", "n,,r=x,n=a", "p=tls-unique,,n=a,r=x", "n,b,n=a,r=x", "n,,n=a,r=é"] {
+        for first in
+            ["", "n", "n,,", "n,,n=a", "n,,n=a,r=", "n,,r=x,n=a", "p=tls-unique,,n=a,r=x", "n,b,n=a,r=x", "n,,n=a,r=é"]
+        {
             assert!(example(first, "pencil").is_none(), "{first}");
         }
         let exchange = example(FIRST, "pencil").unwrap();
-        for last in ["", "c=biws", "c=biws,r=x", "c=biws,r=x,p=", "c=biws,r=x,p=!", "c=biws,r=x,p=AAAA", "r=x,c=biws,p=AAAA", ",p=", "c=!,r=x,p=AAAA"] {
+        for last in [
+            "",
+            "c=biws",
+            "c=biws,r=x",
+            "c=biws,r=x,p=",
+            "c=biws,r=x,p=!",
+            "c=biws,r=x,p=AAAA",
+            "r=x,c=biws,p=AAAA",
+            ",p=",
+            "c=!,r=x,p=AAAA",
+        ] {
             assert_eq!(exchange.finish(last), None, "{last}");
         }
     }

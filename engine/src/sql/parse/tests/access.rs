@@ -14,7 +14,10 @@ fn canonical_texts() {
         ("alter user ann with nosuperuser", "ALTER USER ann"),
         ("drop role if exists a, b", "DROP USER IF EXISTS a, b"),
         ("grant select, insert on table t, V to bob, public", "GRANT SELECT, INSERT ON t, v TO bob, PUBLIC"),
-        ("grant all privileges on all tables in schema public to bob", "GRANT ALL ON ALL TABLES IN SCHEMA public TO bob"),
+        (
+            "grant all privileges on all tables in schema public to bob",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO bob",
+        ),
         ("grant create on schema public to bob", "GRANT CREATE ON SCHEMA public TO bob"),
         ("revoke update on t from bob cascade", "REVOKE UPDATE ON t FROM bob"),
         ("alter materialized view v owner to bob", "ALTER TABLE v OWNER TO bob"),
@@ -29,11 +32,13 @@ fn canonical_texts() {
 
 #[test]
 fn what_a_user_gets_is_what_was_said() {
-    let Statement::Access(AccessStatement::PutUser(user)) = one("CREATE USER u SUPERUSER PASSWORD 'it''s'").statement else {
+    let Statement::Access(AccessStatement::PutUser(user)) = one("CREATE USER u SUPERUSER PASSWORD 'it''s'").statement
+    else {
         panic!("no user")
     };
     assert_eq!((user.superuser, user.password), (Some(true), Some(Some("it's".to_owned()))));
-    let Statement::Access(AccessStatement::PutUser(user)) = one("ALTER USER u PASSWORD 'a' NOSUPERUSER").statement else {
+    let Statement::Access(AccessStatement::PutUser(user)) = one("ALTER USER u PASSWORD 'a' NOSUPERUSER").statement
+    else {
         panic!("no user")
     };
     assert!(!user.create && user.superuser == Some(false));
