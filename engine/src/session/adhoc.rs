@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -10,6 +11,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Answer, Inner};
@@ -40,7 +42,7 @@ impl QueryThreads {
         let runtime = self.runtime.as_ref().ok_or_else(|| Error::internal("the threads for queries are gone"))?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (planned, plan) = tokio::sync::oneshot::channel::<datafusion::error::Result<_>>();
-        runtime.spawn(async move {
+        let running = runtime.spawn(async move {
             let started = async {
                 let physical = state.create_physical_plan(&logical).await?;
                 let schema = physical.schema();
@@ -65,8 +67,13 @@ impl QueryThreads {
             }
         });
         let schema = plan.await.map_err(|e| Error::internal("a query ended while it was planned").because(e))??;
-        let rows = futures::stream::unfold(receiver, |mut receiver| async {
-            receiver.recv().await.map(|batch| (batch, receiver))
+        let rows = futures::stream::unfold((receiver, Some(running)), |(mut receiver, mut running)| async {
+            if let Some(batch) = receiver.recv().await {
+                return Some((batch, (receiver, running)));
+            }
+            // The end of all rows, unless a defect has ended the query in the middle of them.
+            let defect = running.take()?.await.err().filter(JoinError::is_panic)?;
+            Some((Err(DataFusionError::Internal(format!("a query was cut off: {defect}"))), (receiver, None)))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
@@ -105,4 +112,41 @@ pub fn rows(batch: arrow::array::RecordBatch) -> Answer {
     let schema = batch.schema();
     let stream = futures::stream::iter([Ok(batch)]);
     Answer::Rows(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream)))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::DataType;
+    use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    /// A query that breaks off because of a defect must not look like one that has ended.
+    #[tokio::test]
+    async fn a_panic_is_an_error_after_the_rows_before_it() {
+        let context = SessionContext::new();
+        let explode = |arguments: &[ColumnarValue]| match &arguments[0] {
+            ColumnarValue::Array(numbers) if numbers.len() < 100 => panic!("boom"),
+            other => Ok(other.clone()),
+        };
+        let explode =
+            create_udf("explode", vec![DataType::Int64], DataType::Int64, Volatility::Volatile, Arc::new(explode));
+        context.register_udf(explode);
+        let threads = QueryThreads::new(1).unwrap();
+        let plan = context.sql("SELECT explode(value) FROM generate_series(1, 8200)").await.unwrap();
+        let (state, plan) = plan.into_parts();
+        let mut rows = threads.run(state, plan).await.unwrap();
+        let mut count = 0;
+        let error = loop {
+            match rows.next().await {
+                Some(Ok(batch)) => count += batch.num_rows(),
+                Some(Err(error)) => break error,
+                None => panic!("it ended as if all rows had come"),
+            }
+        };
+        assert_eq!(count, 8192);
+        assert!(error.to_string().contains("boom"), "{error}");
+        assert!(rows.next().await.is_none());
+    }
 }

@@ -188,10 +188,15 @@ pub(super) fn expression(expression: &Expr) -> Result<()> {
     {
         return Err(Error::sql("a number has no fields").at(position(span.start)));
     }
-    let Expr::Function(ast::Function { name, .. }) = expression else { return Ok(()) };
+    let Expr::Function(ast::Function { name, args, .. }) = expression else { return Ok(()) };
     let Some(ident) = name.0.first().and_then(|part| part.as_ident()).filter(|_| name.0.len() == 1) else {
         return Ok(());
     };
+    // DataFusion does not count their arguments before it computes them.
+    let none = matches!(args, ast::FunctionArguments::List(list) if list.args.is_empty());
+    if none && matches!(ident.value.as_str(), "first_value" | "last_value" | "nth_value") {
+        return Err(Error::sql(format!("{} needs an argument", ident.value)).at(position(ident.span.start)));
+    }
     let (head, tail) = ident.value.split_once('_').unwrap_or((&ident.value, "start"));
     let window = matches!(head, "tumble" | "hop" | "session" | "cumulate")
         && matches!(tail, "start" | "end" | "rowtime" | "proctime");

@@ -132,7 +132,7 @@ fn literals_and_comments_are_left_alone() {
 #[test]
 fn commands_are_completed_with_their_arguments() {
     assert_eq!(at("\\ti|"), ["\\timing"]);
-    assert_eq!(at("\\d|"), ["\\dt", "\\dv", "\\df", "\\dj"]);
+    assert_eq!(at("\\d|"), ["\\dt", "\\dv", "\\df", "\\dj", "\\du", "\\dp"]);
     assert_eq!(at("\\d fl|"), ["flights"]);
     assert_eq!(at("\\d+ pl|"), ["planes"]);
     assert_eq!(at("\\dv |"), ["late", "latest"]);
