@@ -13,6 +13,7 @@ pub mod map;
 pub mod on_close;
 pub mod over;
 pub mod repeat;
+pub mod stamp;
 pub mod temporal;
 pub mod top_n;
 pub mod unnest;

@@ -172,6 +172,7 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
             "TemporalFilter by ({})",
             spec.bounds.iter().map(|bound| temporal(input(0), bound)).collect::<Vec<_>>().join(" and ")
         ),
+        Kind::Stamp(_) => "Stamp with now()".into(),
         Kind::EmitOnClose(spec) => format!("EmitOnClose by {}", names(input(0), &[spec.time])),
     }
 }
@@ -254,6 +255,7 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
         | Kind::Values(_)
         | Kind::Map { .. }
         | Kind::Union
+        | Kind::Stamp(_)
         | Kind::Unnest(_)
         | Kind::Repeat { .. } => None,
     }

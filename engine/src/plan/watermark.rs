@@ -140,6 +140,8 @@ pub fn rules(kind: &Kind, inputs: &[SchemaRef], output: &Schema) -> Vec<Rule> {
             rules
         }
         Kind::EmitOnClose(_) => (0..output.fields().len()).map(|column| same(column, column)).collect(),
+        // Without the time that it adds.
+        Kind::Stamp(_) => (0..output.fields().len() - 1).map(|column| same(column, column)).collect(),
         // Time brings and takes rows of any age.
         Kind::Temporal(_) | Kind::Scan { .. } | Kind::Values(_) => vec![],
         Kind::Over(spec) => spec.partition.iter().map(|column| same(*column, *column)).collect(),
