@@ -154,6 +154,51 @@ async fn table() {
     assert_eq!(story.rows("SELECT * FROM above").await, ["a 2", "b 1"]);
 }
 
+/// What OVER windows and ASOF joins hold does not grow with what comes, and views stay what their queries are.
+async fn state_is_freed() {
+    let mut story = Story::new(&[2, 1, 3]).await;
+    for sql in [
+        "CREATE TABLE e (ts TIMESTAMP(3), k VARCHAR, x BIGINT, WATERMARK FOR ts AS ts - INTERVAL '10' SECOND) APPEND ONLY",
+        "CREATE TABLE r (ts TIMESTAMP(3), k VARCHAR, rate BIGINT, WATERMARK FOR ts AS ts - INTERVAL '10' SECOND) APPEND ONLY",
+        "CREATE MATERIALIZED VIEW before AS SELECT *, LAG(x) OVER (PARTITION BY k ORDER BY ts) AS b FROM e",
+        "CREATE MATERIALIZED VIEW recent AS SELECT *, SUM(x) OVER (PARTITION BY k ORDER BY ts \
+         RANGE BETWEEN INTERVAL '10' SECOND PRECEDING AND CURRENT ROW) AS s FROM e",
+        "CREATE MATERIALIZED VIEW so_far AS SELECT *, SUM(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM e",
+        "CREATE MATERIALIZED VIEW numbered AS SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS n FROM e",
+        "CREATE MATERIALIZED VIEW changed AS SELECT k, COUNT(*) AS n FROM (SELECT k, x, LAG(x) OVER (PARTITION BY k ORDER BY \
+         ts) AS b FROM (SELECT k, x, ts FROM recent WHERE s > 0)) WHERE x IS DISTINCT FROM b GROUP BY k",
+        "CREATE MATERIALIZED VIEW priced AS SELECT e.k, e.ts, x * rate AS v FROM e LEFT JOIN r FOR SYSTEM_TIME AS OF e.ts ON e.k = r.k",
+        "CREATE MATERIALIZED VIEW next AS SELECT e.k, e.ts, rate FROM e ASOF JOIN r MATCH_CONDITION (e.ts < r.ts) ON e.k = r.k",
+    ] {
+        story.rows(sql).await;
+    }
+    let views = ["before", "recent", "so_far", "numbered", "changed", "priced", "next"];
+    for round in 0..24_u64 {
+        // Each round begins before the last one ends, so that rows come out of order.
+        let rows = (0..30_u64).map(|row| {
+            let second = round * 20 + (row * 7) % 27;
+            let key = ["a", "b", "c"][row as usize % 3];
+            format!("(TIMESTAMP '2024-01-01 00:{:02}:{:02}', '{key}', {})", second / 60, second % 60, (row * round) % 5)
+        });
+        let rows = rows.collect::<Vec<_>>();
+        story.rows(&format!("INSERT INTO e VALUES {}", rows.join(", "))).await;
+        story.rows(&format!("INSERT INTO r VALUES {}", rows[..9].join(", "))).await;
+        if round % 6 == 5 {
+            for view in views {
+                story.rows(&format!("VERIFY MATERIALIZED VIEW {view}")).await;
+                let held = story.warehouse.state_rows(view).await.unwrap();
+                assert!((1..=60).contains(&held), "{view} holds {held} rows of state after round {round}");
+            }
+            story.warehouse.restart().await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_watermarks_have_passed_is_no_state() {
+    run(state_is_freed());
+}
+
 #[test]
 fn a_flush_closes_windows() {
     run(table());

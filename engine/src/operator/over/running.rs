@@ -10,6 +10,7 @@ use datafusion::physical_expr::window::PlainAggregateWindowExpr;
 use datafusion::scalar::ScalarValue;
 
 use super::call::WindowCall;
+use super::partition::Partition;
 use super::reach::{Reach, Sorted};
 use crate::error::{Error, Result};
 
@@ -58,6 +59,16 @@ pub fn continues(aggregate: &AggregateFunctionExpr) -> bool {
 pub(super) struct Snapshot {
     pub at: usize,
     states: Vec<Vec<ScalarValue>>,
+}
+
+impl Snapshot {
+    pub(super) fn new(at: usize, states: Vec<Vec<ScalarValue>>) -> Self {
+        Self { at, states }
+    }
+
+    pub(super) fn states(&self) -> &[Vec<ScalarValue>] {
+        &self.states
+    }
 }
 
 /// One aggregate on its way through a partition.
@@ -137,31 +148,50 @@ impl<'a> Running<'a> {
     }
 }
 
-fn aggregate_of(call: &WindowCall) -> Result<&AggregateFunctionExpr> {
+pub(super) fn aggregate_of(call: &WindowCall) -> Result<&AggregateFunctionExpr> {
     let plain = call.function.as_any().downcast_ref::<PlainAggregateWindowExpr>();
     let plain = plain.ok_or_else(|| Error::internal("a running aggregate that is none"))?;
     Ok(plain.get_aggregate_expr())
 }
 
 /// Forgets what was noted behind the first row that changed, and says from where to go on.
-pub(super) fn resume_at(snapshots: &mut Vec<Snapshot>, first: usize) -> usize {
-    let kept = snapshots.partition_point(|snapshot| snapshot.at <= first);
-    snapshots.truncate(kept);
-    snapshots.last().map_or(0, |snapshot| snapshot.at)
+pub(super) fn resume_at(partition: &mut Partition, first: usize) -> usize {
+    let kept = partition.snapshots.partition_point(|snapshot| snapshot.at <= first);
+    partition.snapshots.truncate(kept);
+    partition.snapshots.last().or(partition.base.as_ref()).map_or(0, |snapshot| snapshot.at)
+}
+
+/// What running aggregates hold after some first rows of a partition, of which `batch` has those behind a snapshot.
+pub(super) fn after(
+    calls: &[&WindowCall],
+    from: Option<&Snapshot>,
+    batch: &RecordBatch,
+) -> Result<Vec<Vec<ScalarValue>>> {
+    let of_call = |(place, call): (usize, &&WindowCall)| {
+        let mut running = Running::new(call, batch)?;
+        if let Some(from) = from {
+            running.resume(&from.states[place])?;
+        }
+        running.update(0, batch.num_rows())?;
+        Ok(running.accumulator.state()?)
+    };
+    calls.iter().enumerate().map(of_call).collect()
 }
 
 /// The results of running aggregates for the rows from `first` to the end of a partition. `batch` are its rows from the last
-/// snapshot on; new snapshots are added.
+/// snapshot on, or behind those that were forgotten; new snapshots are added.
 pub(super) fn evaluate(
     calls: &[&WindowCall],
     sorted: &Sorted<'_>,
+    base: Option<&Snapshot>,
     snapshots: &mut Vec<Snapshot>,
     batch: &RecordBatch,
     first: usize,
 ) -> Result<Vec<ArrayRef>> {
     let mut all = calls.iter().map(|call| Running::new(call, batch)).collect::<Result<Vec<_>>>()?;
-    let start = snapshots.last().map_or(0, |snapshot| snapshot.at);
-    if let Some(snapshot) = snapshots.last() {
+    let from = snapshots.last().or(base);
+    let start = from.map_or(0, |snapshot| snapshot.at);
+    if let Some(snapshot) = from {
         all.iter_mut().zip(&snapshot.states).try_for_each(|(running, state)| running.resume(state))?;
     }
     let by_peers = all.iter().any(|running| running.by_peers);

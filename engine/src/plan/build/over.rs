@@ -22,6 +22,11 @@ use crate::plan::{Distribution, Kind, Properties};
 impl Builder<'_> {
     pub(super) fn over(&mut self, window: &Window) -> Result<usize> {
         let input = self.plan_node(&window.input)?;
+        self.over_input(input, window)
+    }
+
+    /// The window over its input, which is planned.
+    pub(super) fn over_input(&mut self, input: usize, window: &Window) -> Result<usize> {
         let input_schema = window.input.schema();
         let width = self.schema(input).fields().len();
         let functions = window.window_expr.iter().map(window_function).collect::<Result<Vec<_>>>()?;
