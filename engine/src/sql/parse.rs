@@ -15,6 +15,7 @@ mod cursor;
 mod data_type;
 mod dialect;
 mod function;
+mod intervals;
 mod job;
 mod portal;
 mod prepare;
