@@ -33,6 +33,7 @@ use crate::change::{Changes, consolidate};
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::operator::columns;
+use crate::operator::failure::Failing;
 use crate::operator::ledger::Ledger;
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
@@ -60,6 +61,8 @@ pub struct OverSpec {
     pub calls: Vec<WindowCall>,
     /// Schema of the output: the input's columns, then one per function.
     pub output: SchemaRef,
+    /// What becomes of results that cannot be computed.
+    pub failing: Failing,
 }
 
 /// Adds the results of window functions to its input's rows. Stateful; rows are routed by the hash of the partition's columns.

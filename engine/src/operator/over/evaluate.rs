@@ -9,9 +9,11 @@ use arrow::datatypes::{DataType, UInt64Type};
 use super::call::{Start, WindowCall};
 use super::emit::Emission;
 use super::reach::{Gap, united};
+use super::running::OnFailure;
 use super::{Over, batch_of, running};
 use crate::error::{Error, Result};
 use crate::operator::columns::encoded_as;
+use crate::operator::failure::row_text;
 
 /// Rows of one partition whose results are wanted.
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Over {
             wanted.extend_from_slice(&slots[task.wanted.clone()]);
         }
         let rows = batch_of(&self.spec, &self.rows, &gathered)?;
+        let fields = &self.spec.output.fields()[self.width()..];
         let mut results: Vec<Vec<ArrayRef>> = vec![Vec::with_capacity(batch.tasks.len()); self.spec.calls.len()];
         let running = running(&self.spec);
         let mut offset = 0;
@@ -106,7 +109,25 @@ impl Over {
             for (place, call) in self.spec.calls.iter().enumerate().filter(|(_, call)| call.start != Start::Running) {
                 let context = &task.contexts[place];
                 let before = self.count_before(call, place, task)?;
-                results[place].push(call.evaluate(&part(context), context, &task.wanted, &first_rows, before)?);
+                let whole = || call.evaluate(&part(context), context, &task.wanted, &first_rows, before);
+                if !matches!(call.start, Start::Reach | Start::Head(_)) {
+                    results[place].push(whole()?);
+                    continue;
+                }
+                let slots = &self.partitions[task.partition as usize].slots;
+                let sorted = self.partitions[task.partition as usize].sorted(&self.rows, &self.order);
+                let mut some = |places: &[usize]| match places {
+                    [] => whole(),
+                    all if all.len() == task.wanted.len() => whole(),
+                    [first, ..] => {
+                        let wanted = *first..*first + places.len();
+                        let context = call.context(&sorted, &wanted)?;
+                        call.evaluate(&part(&context), &context, &wanted, &first_rows, 0)
+                    }
+                };
+                let explain = |place: &usize, error| self.explain(call, slots[*place], error);
+                let (wanted, of) = (task.wanted.clone().collect::<Vec<_>>(), fields[place].data_type());
+                results[place].push(self.spec.failing.results(&wanted, of, &mut some, &explain)?);
             }
             if let Some(first) = running.first() {
                 let calls = running.iter().map(|place| &self.spec.calls[*place]).collect::<Vec<_>>();
@@ -115,19 +136,31 @@ impl Over {
                 let (sorted, base) =
                     (self.partitions[at].sorted(&self.rows, &self.order), self.partitions[at].base.as_ref());
                 let (context, start) = (part(&task.contexts[*first]), task.wanted.start);
-                let arrays = super::running::evaluate(&calls, &sorted, base, &mut snapshots, &context, start)?;
+                let wanted = &self.partitions[at].slots[start..];
+                let explain = |call: &WindowCall, row: usize, error| self.explain(call, wanted[row], error);
+                let failing = OnFailure { failing: &self.spec.failing, explain: &explain };
+                let arrays =
+                    super::running::evaluate(&calls, &sorted, base, &mut snapshots, &context, start, &failing)?;
                 running.iter().zip(arrays).for_each(|(place, array)| results[*place].push(array));
                 self.partitions[at].snapshots = snapshots;
             }
             offset += task.gathered.len();
         }
-        let fields = &self.spec.output.fields()[self.width()..];
         let results = results.iter().zip(fields).map(|(arrays, field)| {
             let arrays = arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>();
             encoded_as(concat(&arrays)?, field.data_type())
         });
         let results = results.collect::<Result<Vec<_>>>()?;
         self.keep(&wanted, &results, emissions)
+    }
+
+    /// The error of a function that cannot be computed for a row.
+    fn explain(&self, call: &WindowCall, slot: u32, error: Error) -> Error {
+        let row = batch_of(&self.spec, &self.rows, &[slot]).map(|row| row_text(&row, call.reads.clone()));
+        error.with("window", call.function.name()).with("row", row.unwrap_or_default()).hint(
+            "change or delete rows in their table and RESUME JOB, or drop the view and create it over a wider type; SET \
+             job.on-error = 'null' before CREATE gives NULL instead",
+        )
     }
 
     /// How far a function that counts had come before its context. Taken from the results and not from positions, since the

@@ -12,7 +12,8 @@ use datafusion::scalar::ScalarValue;
 use super::call::WindowCall;
 use super::partition::Partition;
 use super::reach::{Reach, Sorted};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::operator::failure::{Failing, OnError};
 
 /// About so many rows lie between two places where accumulators are noted.
 const GRID: usize = 64;
@@ -71,8 +72,16 @@ impl Snapshot {
     }
 }
 
+/// What becomes of results that cannot be computed.
+pub(super) struct OnFailure<'a> {
+    pub failing: &'a Failing,
+    /// The error of a function for one of the rows that results are wanted for.
+    pub explain: &'a dyn Fn(&WindowCall, usize, Error) -> Error,
+}
+
 /// One aggregate on its way through a partition.
 struct Running<'a> {
+    call: &'a WindowCall,
     aggregate: &'a AggregateFunctionExpr,
     accumulator: Box<dyn Accumulator>,
     arguments: Vec<ArrayRef>,
@@ -92,6 +101,7 @@ impl<'a> Running<'a> {
             None => None,
         };
         Ok(Self {
+            call,
             aggregate,
             accumulator: aggregate.create_accumulator()?,
             arguments: arguments.collect::<Result<_, _>>()?,
@@ -122,11 +132,11 @@ impl<'a> Running<'a> {
     }
 
     /// Takes a group of peers; results are wanted of its last `wanted` rows.
-    fn take(&mut self, from: usize, rows: usize, wanted: usize) -> Result<()> {
+    fn take(&mut self, from: usize, rows: usize, wanted: usize, failing: &OnFailure<'_>) -> Result<()> {
         if self.by_peers {
             self.update(from, rows)?;
             if wanted > 0 {
-                let value = self.accumulator.evaluate()?;
+                let value = self.value(failing)?;
                 self.results.resize(self.results.len() + wanted, value);
             }
             return Ok(());
@@ -134,9 +144,24 @@ impl<'a> Running<'a> {
         self.update(from, rows - wanted)?;
         for row in from + rows - wanted..from + rows {
             self.update(row, 1)?;
-            self.results.push(self.accumulator.evaluate()?);
+            let value = self.value(failing)?;
+            self.results.push(value);
         }
         Ok(())
+    }
+
+    /// What the aggregate gives now; NULL if that cannot be computed and is not to stop the job.
+    fn value(&mut self, failing: &OnFailure<'_>) -> Result<ScalarValue> {
+        match self.accumulator.evaluate().map_err(Error::from) {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                if failing.failing.on_error == OnError::Stop {
+                    return Err((failing.explain)(self.call, self.results.len(), error));
+                }
+                failing.failing.failures.add(1);
+                Ok(ScalarValue::try_new_null(self.aggregate.field().data_type())?)
+            }
+            value => value,
+        }
     }
 
     fn finish(self) -> Result<ArrayRef> {
@@ -187,6 +212,7 @@ pub(super) fn evaluate(
     snapshots: &mut Vec<Snapshot>,
     batch: &RecordBatch,
     first: usize,
+    failing: &OnFailure<'_>,
 ) -> Result<Vec<ArrayRef>> {
     let mut all = calls.iter().map(|call| Running::new(call, batch)).collect::<Result<Vec<_>>>()?;
     let from = snapshots.last().or(base);
@@ -203,7 +229,7 @@ pub(super) fn evaluate(
             note(snapshots, at, &mut all)?;
         }
         let wanted = end - first.clamp(at, end);
-        all.iter_mut().try_for_each(|running| running.take(at - start, end - at, wanted))?;
+        all.iter_mut().try_for_each(|running| running.take(at - start, end - at, wanted, failing))?;
         let before = snapshots.last().map_or(0, |snapshot| snapshot.at);
         if end - before >= GRID || !by_peers && end == sorted.len() {
             note(snapshots, end, &mut all)?;
