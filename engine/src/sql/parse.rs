@@ -31,6 +31,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 pub(super) use self::cursor::PARTITION_BY;
 pub use self::cursor::quoted;
 use self::cursor::{Cursor, EMIT_ON_WINDOW_CLOSE, emit_on_window_close};
+pub(in crate::sql) use self::intervals::with_time;
 pub use self::rewrite::call;
 pub(super) use self::rewrite::digits;
 use crate::error::{Error, Position, Result};

@@ -66,7 +66,7 @@ fn interval_of(units: &str) -> Expr {
 
 /// `1 day -04:05:06` as `1 day -4 hours -5 minutes -6 seconds`. A number before the time that has no unit counts days; the
 /// sign of a time is that of all its parts.
-fn with_time(written: &str) -> Option<String> {
+pub(in crate::sql) fn with_time(written: &str) -> Option<String> {
     let words: Vec<&str> = written.split_whitespace().collect();
     let mut parts = Vec::with_capacity(words.len());
     for (at, word) in words.iter().enumerate() {
