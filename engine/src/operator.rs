@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod asof;
 pub mod check;
+pub mod failure;
 pub mod join;
 #[cfg(test)]
 pub mod law;

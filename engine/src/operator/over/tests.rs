@@ -1,5 +1,7 @@
 //! The law of operators, for OVER windows: planned from SQL, with the batch answer of the same SQL as oracle.
 
+mod forgetting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
