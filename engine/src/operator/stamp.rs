@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::TimestampMicrosecondArray;
 use arrow::datatypes::SchemaRef;
 
-use crate::change::Changes;
+use crate::change::{Changes, Weights, consolidate};
 use crate::error::{Error, Result};
 use crate::operator::{Epoch, Operator, OperatorInfo, columns};
 
@@ -48,7 +48,12 @@ impl Operator for Stamp {
 
     fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
         let time = epoch.timestamp_ms.saturating_mul(1000);
-        for changes in self.waiting.drain(..) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if waiting.len() > 1 && waiting.iter().any(|changes| matches!(changes.weights(), Weights::Each(_))) {
+            // A row may be in several batches, and comes out once.
+            waiting = vec![consolidate(&waiting[0].schema(), &waiting)?];
+        }
+        for changes in waiting {
             let (rows, weights) = changes.into_parts();
             let count = rows.num_rows();
             let mut arrays = rows.columns().to_vec();
