@@ -7,6 +7,9 @@
 //!   find their columns by name, and where two columns have one name they end at the first; and those without columns
 //!   (`HAVING NULL`) pass aggregates that give a row over no input. Logical plans are optimised before, by rules that know better, so
 //!   that little is lost.
+//! - Sorts and exchanges that DataFusion 53 has taken away and that its own last check then misses are put back.
+
+mod requirements;
 
 use std::any::Any;
 use std::fmt;
@@ -28,6 +31,8 @@ pub fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
     rules.insert(0, Arc::new(OuterJoins));
+    // The last rule only checks.
+    rules.insert(rules.len().saturating_sub(1), Arc::new(requirements::Requirements));
     rules
 }
 

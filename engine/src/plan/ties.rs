@@ -191,6 +191,7 @@ fn window_plan(window: Window, key_of: KeyOf<'_>) -> PlanResult<Transformed<Logi
     for expr in &window.window_expr {
         let (name, function) = named(expr)?;
         let mut function = function.clone();
+        measurable(&function, window.input.schema())?;
         let default = without_nulls(&mut function)?;
         let counted = count_of(&function, window.input.schema())?;
         let ordered = settle(&mut function, &window.input, key_of);
@@ -282,6 +283,32 @@ fn count_of(function: &WindowFunction, input: &DFSchema) -> PlanResult<Option<Wi
     counted.fun = WindowFunctionDefinition::AggregateUDF(count_udaf());
     counted.params.distinct = false;
     Ok(Some(counted))
+}
+
+/// Refuses distances between numbers whose difference has another type: DataFusion 53 cannot compare the two.
+fn measurable(function: &WindowFunction, input: &DFSchema) -> PlanResult<()> {
+    let params = &function.params;
+    let frame = &params.window_frame;
+    let distance = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => !distance.is_null(),
+        WindowFrameBound::CurrentRow => false,
+    };
+    if frame.units != WindowFrameUnits::Range || !(distance(&frame.start_bound) || distance(&frame.end_bound)) {
+        return Ok(());
+    }
+    for key in &params.order_by {
+        let data_type = key.expr.get_type(input)?;
+        if data_type.is_decimal() {
+            return plan_err!(
+                "{}(...) OVER (ORDER BY {} {frame}): a RANGE of distances over {data_type} is not supported: order by \
+                 CAST({} AS DOUBLE)",
+                function.fun.name(),
+                key.expr,
+                key.expr
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A window function and the name of its column.

@@ -52,7 +52,7 @@ impl Dialect for FrazilDialect {
     }
 
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
-        data_type::infix(parser, expr)
+        data_type::infix(parser, expr).or_else(|| distinct_from(parser, expr))
     }
 
     fn support_map_literal_syntax(&self) -> bool {
@@ -120,4 +120,18 @@ impl Dialect for FrazilDialect {
     fn allow_extract_single_quotes(&self) -> bool {
         true
     }
+}
+
+/// `a IS [NOT] DISTINCT FROM b`: the grammar behind this dialect takes all that follows for `b`, `AND` and `OR` too.
+fn distinct_from(parser: &mut Parser, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    let distinct = parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]);
+    if !distinct && !parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+        return None;
+    }
+    let one = Box::new(expr.clone());
+    let other = parser.parse_subexpr(POSTGRES.prec_value(Precedence::Is));
+    Some(other.map(Box::new).map(|other| match distinct {
+        true => Expr::IsDistinctFrom(one, other),
+        false => Expr::IsNotDistinctFrom(one, other),
+    }))
 }
