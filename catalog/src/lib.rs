@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod conformance;
+pub mod detached;
 pub mod error;
 pub mod model;
 pub mod sqlite;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use detached::Detached;
 pub use error::{Error, ErrorKind, Result};
 pub use model::*;
 pub use sqlite::{SqliteCatalog, SqliteOptions};

@@ -101,7 +101,7 @@ pub struct Segment {
 }
 
 /// A stored table at one version.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableState {
     /// The Iceberg metadata file that is current, as an absolute location; `None` before the first tiering.
     pub metadata_location: Option<String>,

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What the user has to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The SQL is wrong, ambiguous or not supported: change the statement.
     Sql,
@@ -128,6 +130,36 @@ impl Error {
     /// Where in the SQL, if known.
     pub fn position(&self) -> Option<Position> {
         self.0.position
+    }
+}
+
+/// An error as it travels between processes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Told {
+    kind: ErrorKind,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl From<&Error> for Told {
+    fn from(error: &Error) -> Self {
+        let hint = error.advice().map(str::to_string);
+        Self { kind: error.kind(), message: error.message(), detail: error.detail(), hint }
+    }
+}
+
+impl From<Told> for Error {
+    fn from(told: Told) -> Self {
+        let message = match told.detail {
+            Some(detail) => format!("{} ({detail})", told.message),
+            None => told.message,
+        };
+        let error = Self::new(told.kind, message);
+        match told.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 }
 

@@ -28,13 +28,14 @@ mod order;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
 
 use crate::change::Changes;
 use crate::error::{Error, Result};
 use crate::watermark::Bound;
 
 /// Which epoch is being closed. An operator's output for an epoch depends only on the epoch's input set and on this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Number of the epoch; grows by one.
     pub number: u64,

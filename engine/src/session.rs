@@ -11,6 +11,7 @@ use storage::Warehouse;
 use tokio::sync::watch;
 
 use crate::access::Rights;
+use crate::cluster::Workers;
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
 use crate::runtime::pipeline::{Phase, Pipeline};
@@ -22,6 +23,7 @@ use crate::sql::statement::{CreateView, Drop, DropKind, Insert, ParsedStatement,
 
 mod adhoc;
 mod change;
+mod cluster;
 mod control;
 mod define;
 mod flush;
@@ -42,6 +44,7 @@ mod verify;
 
 use settings::Settings;
 
+pub use cluster::ClusterOptions;
 pub use inspect::{
     FileInfo, FileKind, IcebergTable, JobCounters, JobCounts, JobInfo, Lineage, LineageEdge, LineageNode, Overview,
     Runner, SegmentInfo, TableDetails, TableSummary,
@@ -66,6 +69,8 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// What one statement may take.
     pub limits: Limits,
+    /// Where workers join, whose slots run the jobs then; `None`: they run in this process.
+    pub cluster: Option<ClusterOptions>,
 }
 
 /// What one statement may take, so that it cannot take it from the others.
@@ -147,6 +152,8 @@ pub(crate) struct Inner {
     groups: change::Groups,
     maintenance: maintenance::Maintenance,
     owner: String,
+    /// Who runs the slots of jobs, if not this process.
+    workers: Option<Arc<Workers>>,
 }
 
 impl Engine {
@@ -159,6 +166,7 @@ impl Engine {
         let touched: Arc<Touched> = Arc::default();
         let adhoc = adhoc::QueryThreads::new(options.parallelism)?;
         let versions = maintenance::watch_versions(&warehouse).await?;
+        let workers = cluster::workers(&options, &warehouse).await?;
         let inner = Arc::new_cyclic(|this| Inner {
             this: this.clone(),
             adhoc,
@@ -172,9 +180,11 @@ impl Engine {
             writers: change::Writers::default(),
             groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
+            workers,
             warehouse,
             options,
         });
+        inner.follow_workers();
         Ok(Self { inner, settings: Arc::default() })
     }
 
@@ -405,6 +415,9 @@ impl Inner {
         self.refuse_remote(&draft.ended).await?;
         let (requires, actions) = (draft.requires(), draft.actions.clone());
         let (ended, jobs) = (draft.ended.clone(), draft.jobs.clone());
+        if !jobs.is_empty() {
+            self.sites()?;
+        }
         self.to_the_end(|inner| async move {
             let others = inner.stop_jobs(&ended).await?;
             // Stopping has committed last checkpoints, so only definitions must be as they were.

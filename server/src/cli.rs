@@ -12,6 +12,9 @@ const DEFAULT_WAREHOUSE: &str = "./warehouse";
 /// Where `frazil server` speaks HTTP unless it is told otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
+/// Where workers join a coordinator unless it is told otherwise.
+const DEFAULT_CLUSTER: &str = "127.0.0.1:7433";
+
 /// The most tasks a job can be split into: rows are spread over 256 virtual nodes, and a task owns at least one.
 const MAX_PARALLELISM: i64 = 256;
 
@@ -36,6 +39,10 @@ pub enum Command {
     Run(RunArgs),
     /// Serve a warehouse: resume its jobs, answer clients over the PostgreSQL protocol and HTTP, until SIGINT or SIGTERM.
     Server(ServerArgs),
+    /// Serve a warehouse as `server` does, with jobs that run on the slots of workers.
+    Coordinator(CoordinatorArgs),
+    /// Run slots of a coordinator's jobs, until SIGINT or SIGTERM: then they are moved to other workers first.
+    Worker(WorkerArgs),
     /// Hand a file to a server, which runs its jobs from then on.
     Submit(SubmitArgs),
 }
@@ -116,6 +123,46 @@ pub struct ServerArgs {
     /// Print all settings with their meaning and present values, as such a file, and exit.
     #[arg(long)]
     pub print_config: bool,
+}
+
+/// Arguments of `frazil coordinator`.
+#[derive(Debug, Clone, Args)]
+pub struct CoordinatorArgs {
+    /// What it serves, and where.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Where workers join. Port 0 takes a free one, which is logged.
+    #[arg(long, default_value = DEFAULT_CLUSTER, env = "FRAZIL_LISTEN")]
+    pub listen: SocketAddr,
+    /// How often workers have to be heard of, such as `500ms`.
+    #[arg(long, default_value = "500ms", env = "FRAZIL_HEARTBEAT", value_parser = parse_duration)]
+    pub heartbeat: Duration,
+    /// After how much silence a worker is lost, such as `2s`. One that ends, or whose connection closes, is lost at once.
+    #[arg(long, default_value = "2s", env = "FRAZIL_HEARTBEAT_TIMEOUT", value_parser = parse_duration)]
+    pub heartbeat_timeout: Duration,
+    /// What workers must know to join; needed if other machines can reach the address on which they do.
+    #[arg(long, env = "FRAZIL_CLUSTER_SECRET", hide_env_values = true)]
+    pub cluster_secret: Option<String>,
+}
+
+/// Arguments of `frazil worker`.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerArgs {
+    /// Where the coordinator takes workers in, as host and port.
+    #[arg(short, long, value_name = "HOST:PORT", default_value = DEFAULT_CLUSTER, env = "FRAZIL_COORDINATOR")]
+    pub coordinator: String,
+    /// How many slots it has for every job; the number of cores unless given.
+    #[arg(long, env = "FRAZIL_SLOTS", value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
+    pub slots: Option<u16>,
+    /// Where it takes rows from other workers. Port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", env = "FRAZIL_WORKER_LISTEN")]
+    pub listen: SocketAddr,
+    /// How other workers reach it, as host and port, if not at the address on which it listens.
+    #[arg(long, value_name = "HOST:PORT", env = "FRAZIL_WORKER_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// What workers must know to join.
+    #[arg(long, env = "FRAZIL_CLUSTER_SECRET", hide_env_values = true)]
+    pub cluster_secret: Option<String>,
 }
 
 /// Arguments of `frazil submit`.

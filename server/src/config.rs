@@ -1,4 +1,4 @@
-//! Settings of `frazil server` in the order in which they count: options of the command line, variables of the environment
+//! Settings of `frazil server`, `coordinator` and `worker` in the order in which they count: options of the command line, variables of the environment
 //! (`FRAZIL_*`), a TOML file (`--config`), defaults. The command line's definition (`cli`) is the one list of them all: a key of
 //! the file is the long name of an option, and `--print-config` prints that list as such a file.
 
@@ -10,8 +10,8 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use crate::cli::{self, Cli};
 use crate::failure::Failure;
 
-/// The subcommand that has settings.
-const SERVER: &str = "server";
+/// The subcommands that have settings in files.
+const SERVERS: [&str; 2] = ["server", "coordinator"];
 /// The option that names the file, and its variable.
 const CONFIG: (&str, &str) = ("config", "FRAZIL_CONFIG");
 
@@ -29,29 +29,38 @@ pub enum Asked {
 /// If the file cannot be read, or holds a key that is no setting. Wrong options end the program, as `clap` does it.
 pub fn read(arguments: Vec<OsString>) -> Result<Asked, Failure> {
     let mut command = Cli::command();
-    if let Some(file) = file(&arguments) {
+    let server = subcommand(&arguments);
+    if let Some((server, file)) = server.and_then(|server| Some((server, file(&arguments)?))) {
         let text = std::fs::read_to_string(&file).map_err(|source| {
             Failure::io(format!("cannot read the configuration {}", Path::new(&file).display()), source)
         })?;
-        command = with_file(command, &text)
+        command = with_file(command, server, &text)
             .map_err(|why| Failure::refused(format!("the configuration {}: {why}", Path::new(&file).display())))?;
     }
     let definition = command.clone();
     let matches = command.get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match (&cli.command, matches.subcommand_matches(SERVER)) {
-        (Some(cli::Command::Server(args)), Some(matches)) if args.print_config => {
-            Ok(Asked::Print(printed(&definition, matches)))
-        }
+    let prints = match &cli.command {
+        Some(cli::Command::Server(args)) => args.print_config,
+        Some(cli::Command::Coordinator(args)) => args.server.print_config,
+        _ => false,
+    };
+    match matches.subcommand() {
+        Some((server, matches)) if prints => Ok(Asked::Print(printed(&definition, server, matches))),
         _ => Ok(Asked::Run(Box::new(cli))),
     }
 }
 
+/// The subcommand, if it has settings.
+fn subcommand(arguments: &[OsString]) -> Option<&'static str> {
+    let first = arguments.get(1)?;
+    SERVERS.into_iter().find(|server| first == server)
+}
+
 /// The file that the command line or the environment names.
 fn file(arguments: &[OsString]) -> Option<OsString> {
-    let is_server = arguments.get(1).is_some_and(|argument| argument == SERVER);
     let mut arguments = arguments.iter().skip(2);
-    while let Some(argument) = arguments.next().filter(|_| is_server) {
+    while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy();
         if text == format!("--{}", CONFIG.0) {
             return arguments.next().cloned();
@@ -60,7 +69,7 @@ fn file(arguments: &[OsString]) -> Option<OsString> {
             return Some(file.into());
         }
     }
-    std::env::var_os(CONFIG.1).filter(|_| is_server)
+    std::env::var_os(CONFIG.1)
 }
 
 /// Whether an option is one that a file may hold: those that have a variable, but for the file's own name.
@@ -69,10 +78,10 @@ fn is_setting(arg: &Arg) -> bool {
 }
 
 /// What a file says takes the place of defaults.
-fn with_file(command: Command, text: &str) -> Result<Command, String> {
+fn with_file(command: Command, server: &'static str, text: &str) -> Result<Command, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
     let known: Vec<String> = command
-        .find_subcommand(SERVER)
+        .find_subcommand(server)
         .into_iter()
         .flat_map(Command::get_arguments)
         .filter(|arg| is_setting(arg))
@@ -84,7 +93,7 @@ fn with_file(command: Command, text: &str) -> Result<Command, String> {
         if !known.contains(&name) {
             let nearest = engine::options::nearest(&name, known.iter().map(String::as_str));
             let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
-            return Err(format!("there is no setting named {key}{hint} (frazil server --print-config lists all)"));
+            return Err(format!("there is no setting named {key}{hint} (frazil {server} --print-config lists all)"));
         }
         let value = match value {
             toml::Value::String(text) => text,
@@ -94,7 +103,7 @@ fn with_file(command: Command, text: &str) -> Result<Command, String> {
         };
         values.push((name, value));
     }
-    Ok(command.mut_subcommand(SERVER, |server| {
+    Ok(command.mut_subcommand(server, |server| {
         server.mut_args(|arg| match values.iter().find(|(name, _)| arg.get_long() == Some(name.as_str())) {
             Some((_, value)) => arg.default_value(value.clone()),
             None => arg,
@@ -103,11 +112,11 @@ fn with_file(command: Command, text: &str) -> Result<Command, String> {
 }
 
 /// All settings with what they mean and their present values, as a file.
-fn printed(definition: &Command, matches: &ArgMatches) -> String {
-    let mut text = String::from(
-        "# Settings of `frazil server`. Options of the command line and FRAZIL_* variables go before this file.\n",
+fn printed(definition: &Command, server: &str, matches: &ArgMatches) -> String {
+    let mut text = format!(
+        "# Settings of `frazil {server}`. Options of the command line and FRAZIL_* variables go before this file.\n",
     );
-    let Some(server) = definition.find_subcommand(SERVER) else { return text };
+    let Some(server) = definition.find_subcommand(server) else { return text };
     for arg in server.get_arguments().filter(|arg| is_setting(arg)) {
         let (Some(long), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -129,7 +138,7 @@ mod tests {
     use super::*;
 
     fn parsed(file: &str, arguments: &[&str]) -> Result<cli::ServerArgs, String> {
-        let command = with_file(Cli::command(), file)?;
+        let command = with_file(Cli::command(), "server", file)?;
         let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
         match Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?.command {
             Some(cli::Command::Server(args)) => Ok(args),
@@ -155,9 +164,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_a_file_that_says_the_same() {
-        let command = with_file(Cli::command(), "parallelism = 5").unwrap();
+        let command = with_file(Cli::command(), "server", "parallelism = 5").unwrap();
         let matches = command.clone().get_matches_from(["frazil", "server", "--http", "127.0.0.1:7"]);
-        let text = printed(&command, matches.subcommand_matches(SERVER).unwrap());
+        let text = printed(&command, "server", matches.subcommand_matches("server").unwrap());
         let args = parsed(&text, &["frazil", "server"]).unwrap();
         assert_eq!((args.http.port(), args.parallelism), (7, Some(5)));
         assert!(text.contains("FRAZIL_PG"), "{text}");

@@ -41,6 +41,7 @@ impl Executor {
             base_dir,
             clock,
             limits: engine::session::Limits::default(),
+            cluster: None,
         };
         Ok(Self::Embedded(Engine::open(options).await?))
     }

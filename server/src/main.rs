@@ -3,6 +3,7 @@
 mod auth;
 mod cli;
 mod client;
+mod cluster;
 mod config;
 mod executor;
 mod failure;
@@ -67,7 +68,9 @@ fn start(cli: Cli) -> Result<(), Failure> {
         match cli.command {
             Some(Command::Run(args)) => run::run(args).await,
             Some(Command::Sql(args)) => sql(args).await,
-            Some(Command::Server(args)) => server::run(args).await,
+            Some(Command::Server(args)) => server::run(args, None).await,
+            Some(Command::Coordinator(args)) => cluster::coordinate(args).await,
+            Some(Command::Worker(args)) => cluster::work(args).await,
             Some(Command::Submit(args)) => submit::submit(args).await,
             None => sql(cli.sql).await,
         }

@@ -34,6 +34,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         base_dir: input.base_dir,
         clock: Arc::clone(&clock),
         limits: engine::session::Limits::default(),
+        cluster: None,
     };
     let engine = tokio::select! {
         engine = Engine::open(options) => engine?,

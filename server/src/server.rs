@@ -1,11 +1,11 @@
-//! `frazil server`: opens a warehouse, resumes its jobs, answers clients over the PostgreSQL protocol and HTTP until it is asked to end.
+//! `frazil server` and `frazil coordinator`: opens a warehouse, resumes its jobs, answers clients over the PostgreSQL protocol and HTTP until it is asked to end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use catalog::{Clock, SystemClock};
-use engine::session::{Engine, EngineOptions, Limits};
+use engine::session::{ClusterOptions, Engine, EngineOptions, Limits};
 use tokio::net::TcpListener;
 
 use crate::auth::Door;
@@ -14,8 +14,9 @@ use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::{http, logging, pg, tls};
 
-/// Serves until SIGINT or SIGTERM; then takes a last checkpoint of every job. A second signal ends at once.
-pub async fn run(args: ServerArgs) -> Result<(), Failure> {
+/// Serves until SIGINT or SIGTERM; then takes a last checkpoint of every job. A second signal ends at once. `cluster`: where
+/// workers join that run the jobs, if this process does not.
+pub async fn run(args: ServerArgs, cluster: Option<ClusterOptions>) -> Result<(), Failure> {
     logging::start(logging::Default::Informative);
     let mut signals = Signals::listen()?;
     let tls = |protocol| match (&args.tls_cert, &args.tls_key) {
@@ -33,6 +34,7 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
         base_dir,
         clock: clock.clone(),
         limits: Limits { memory: args.query_memory, timeout: args.statement_timeout },
+        cluster,
     })
     .await?;
     refuse_open_doors(&engine, &args).await?;

@@ -196,6 +196,7 @@ impl Warehouse {
                 days: self.days.clone(),
             }),
             limits: engine::session::Limits::default(),
+            cluster: None,
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

@@ -27,6 +27,7 @@ fn run(warehouse: &Path, killed: bool) {
             base_dir: warehouse.to_owned(),
             clock,
             limits: engine::session::Limits::default(),
+            cluster: None,
         };
         let engine = Engine::open(options).await.unwrap();
         engine.run(FILE).await.unwrap();

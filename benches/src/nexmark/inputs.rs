@@ -124,6 +124,7 @@ async fn generate(events: u64, format: Format, directory: &Path) -> anyhow::Resu
         base_dir: warehouse.path().to_path_buf(),
         clock: Arc::new(SystemClock::new()),
         limits: engine::session::Limits::default(),
+        cluster: None,
     })
     .await?;
     // One split: the files are in the order of event time.

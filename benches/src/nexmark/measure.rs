@@ -42,6 +42,7 @@ pub async fn run(args: &Args, inputs: &Inputs, query: &Query) -> anyhow::Result<
         base_dir: std::env::current_dir()?,
         clock: Arc::clone(&clock),
         limits: engine::session::Limits::default(),
+        cluster: None,
     })
     .await?;
     for statement in engine.parse(inputs.ddl())? {

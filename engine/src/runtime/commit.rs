@@ -1,34 +1,32 @@
-//! Makes checkpoints durable: writes segments and state files, then names them all in one catalog commit.
+//! Makes checkpoints visible: names the files that the hosts of a pipeline's slots have written, and all positions, in one
+//! catalog commit. Folds state files in the background.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::{Action, Commit, JobStatus, Lease, ObjectId, Requirement, Version};
+use catalog::{Action, Commit, JobStatus, Lease, NewSegment, ObjectId, Requirement, Version};
 use storage::Warehouse;
-use storage::segment::write_segment;
-use storage::state::{StateFile, fold_state, write_state};
+use storage::state::{StateFile, fold_state};
 use tokio::task::JoinHandle;
 
-use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, OperatorInfo};
 use crate::runtime::checkpoint::{Payload, Positions, TablePosition, fold_due};
 use crate::runtime::coordinator::TimeReached;
 use crate::runtime::dataflow::{Dataflow, NodeId, Role};
-use crate::runtime::slot::SlotCheckpoint;
-use crate::runtime::state::to_section;
+use crate::runtime::host::HostCheckpoint;
 use crate::source::SplitPosition;
 
 /// How often a commit whose outcome is unknown is asked for, or one that met a busy catalog is tried again.
 const ATTEMPTS: usize = 5;
 
-/// One epoch's checkpoint as the slots delivered it.
+/// One epoch's checkpoint as the hosts have written it.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The epoch.
     pub epoch: Epoch,
-    /// One part per slot.
-    pub parts: Vec<SlotCheckpoint>,
+    /// One part per host.
+    pub parts: Vec<HostCheckpoint>,
     /// The version up to which stored tables are read.
     pub through: Version,
     /// How far time is.
@@ -79,7 +77,35 @@ struct JobFiles {
     key_lengths: BTreeMap<(u32, u32), usize>,
 }
 
-/// Writes the checkpoints of one pipeline, one after the other.
+/// What the hosts of a pipeline have counted since they started.
+struct Counts {
+    /// Malformed rows skipped, by source node.
+    skipped: BTreeMap<NodeId, u64>,
+    /// Rows left out behind the watermark, by source or feed node.
+    late: BTreeMap<NodeId, u64>,
+    /// Values that could not be computed, by job.
+    failed: Vec<u64>,
+}
+
+impl Counts {
+    fn new(jobs: usize) -> Self {
+        Self { skipped: BTreeMap::new(), late: BTreeMap::new(), failed: vec![0; jobs] }
+    }
+
+    fn add(&mut self, skipped: Vec<(NodeId, u64)>, late: Vec<(NodeId, u64)>, failed: &[u64]) {
+        for (node, rows) in skipped {
+            *self.skipped.entry(node).or_default() += rows;
+        }
+        for (node, rows) in late {
+            *self.late.entry(node).or_default() += rows;
+        }
+        for (sum, more) in self.failed.iter_mut().zip(failed) {
+            *sum += more;
+        }
+    }
+}
+
+/// Commits the checkpoints of one pipeline, one after the other.
 pub struct Committer {
     warehouse: Arc<Warehouse>,
     flow: Arc<Dataflow>,
@@ -134,40 +160,38 @@ impl Committer {
     /// Makes one checkpoint durable and visible.
     pub async fn commit(&mut self, checkpoint: Checkpoint) -> Result<Committed> {
         let Checkpoint { epoch, parts, through, time } = checkpoint;
-        let mut outputs: BTreeMap<ObjectId, Vec<Changes>> = BTreeMap::new();
-        let mut sections = self.jobs.iter().map(|_| Vec::new()).collect::<Vec<_>>();
-        let mut skipped: BTreeMap<NodeId, u64> = BTreeMap::new();
-        let mut late: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let mut segments: BTreeMap<ObjectId, Vec<NewSegment>> = BTreeMap::new();
+        let mut files: Vec<Vec<StateFile>> = vec![Vec::new(); self.jobs.len()];
+        let mut counts = Counts::new(self.jobs.len());
         for part in parts {
-            for (table, changes) in part.outputs {
-                outputs.entry(table).or_default().extend(changes);
+            for (table, segment) in part.segments {
+                segments.entry(table).or_default().push(segment);
             }
-            for (job, operator, delta) in part.state {
-                sections[job].push(to_section(operator, delta)?);
+            for (job, file) in part.state {
+                files[job].push(file);
             }
             for (node, split, position) in part.positions {
                 self.splits.entry(node).or_default().insert(split, position);
             }
-            for (node, rows) in part.skipped {
-                *skipped.entry(node).or_default() += rows;
-            }
-            for (node, rows) in part.late {
-                *late.entry(node).or_default() += rows;
+            counts.add(part.skipped, part.late, &part.failed);
+        }
+        let mut written = vec![Written::default(); self.jobs.len()];
+        let mut actions = Vec::new();
+        for (job, object) in self.flow.written_tables() {
+            if let Some(segments) = segments.get(&object.id) {
+                segments.iter().for_each(|segment| written[job].add(segment.bytes));
+                actions.push(Action::AddSegments { table: object.id, segments: segments.clone() });
             }
         }
-        let (mut actions, mut written) = self.segments(&outputs).await?;
         let mut superseded = Vec::new();
         let mut next = Vec::new();
-        for (job, sections) in sections.into_iter().enumerate() {
+        for (job, new) in files.into_iter().enumerate() {
             let (mut state, old) = self.after_fold(job).await?;
             superseded.extend(old);
-            if !sections.is_empty() {
-                let file = write_state(&self.warehouse, self.flow.jobs[job].job.id, sections).await?;
-                written[job].add(file.bytes);
-                state.push(file);
-            }
-            let mut payload = self.payload(job, epoch, through, &state, &skipped);
-            self.note_time(job, &time, &late, &mut payload);
+            new.iter().for_each(|file| written[job].add(file.bytes));
+            state.extend(new);
+            let mut payload = self.payload(job, epoch, through, &state, &counts);
+            self.note_time(job, &time, &counts.late, &mut payload);
             let files = state.iter().map(|file| file.path.clone()).collect();
             let (job, payload) = (self.flow.jobs[job].job.id, payload.to_json()?);
             actions.push(Action::Checkpoint { job, epoch: epoch.number, payload, files });
@@ -182,21 +206,7 @@ impl Committer {
             // What cannot be deleted now is garbage for the sweep.
             let _ = self.warehouse.delete(&file.path).await;
         }
-        Ok(Committed { version, tables: outputs.into_keys().collect(), written })
-    }
-
-    /// Writes the changes of all tables; gives what names them, and what was written by job.
-    async fn segments(&self, outputs: &BTreeMap<ObjectId, Vec<Changes>>) -> Result<(Vec<Action>, Vec<Written>)> {
-        let mut actions = Vec::new();
-        let mut written = vec![Written::default(); self.flow.jobs.len()];
-        for (job, object) in self.flow.written_tables() {
-            if let Some(changes) = outputs.get(&object.id) {
-                let segment = write_segment(&self.warehouse, object, changes, false).await?;
-                written[job].add(segment.bytes);
-                actions.push(Action::AddSegments { table: object.id, segments: vec![segment] });
-            }
-        }
-        Ok((actions, written))
+        Ok(Committed { version, tables: segments.into_keys().collect(), written })
     }
 
     /// A job's state files with a finished fold taken in, and the files that it replaced.
@@ -225,14 +235,7 @@ impl Committer {
         files.fold = Some(Fold { files: count, task });
     }
 
-    fn payload(
-        &self,
-        job: usize,
-        epoch: Epoch,
-        through: Version,
-        state: &[StateFile],
-        skipped: &BTreeMap<NodeId, u64>,
-    ) -> Payload {
+    fn payload(&self, job: usize, epoch: Epoch, through: Version, state: &[StateFile], counts: &Counts) -> Payload {
         let planned = &self.flow.jobs[job];
         let mut positions = Positions::default();
         let mut rows = self.jobs[job].skipped;
@@ -245,12 +248,12 @@ impl Committer {
                 && jobs.contains(&job)
             {
                 positions.sources.insert(key.clone(), self.splits.get(&node).cloned().unwrap_or_default());
-                rows += skipped.get(&node).copied().unwrap_or(0);
+                rows += counts.skipped.get(&node).copied().unwrap_or(0);
             }
         }
         let mut payload =
             Payload::new(planned.fingerprint.clone(), epoch.timestamp_ms, positions, state.to_vec(), rows);
-        payload.failed = self.jobs[job].failed + planned.failures.count();
+        payload.failed = self.jobs[job].failed + counts.failed[job];
         payload
     }
 

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::operator::Epoch;
 use crate::runtime::watermark::{Input as TimedInput, Seen, Tracker};
 
@@ -35,7 +37,7 @@ pub struct Settings {
 }
 
 /// Whether a slot's sources have more to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// There is more now.
     More,
@@ -47,26 +49,30 @@ pub enum Input {
     Ended,
 }
 
+/// An epoch that a slot has closed at all its nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochDone {
+    /// Which slot.
+    pub slot: usize,
+    /// Which epoch.
+    pub epoch: u64,
+    /// Rows read by its sources for it.
+    pub rows_in: u64,
+    /// Whether there is more.
+    pub input: Input,
+    /// What it saw of the inputs of [`Settings::timed`].
+    pub seen: Vec<Seen>,
+    /// The next moment (ms since the Unix epoch) at which its operators have something to do without any input.
+    pub moment: Option<i64>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The pipeline's tasks are up.
     Started,
     /// A slot closed an epoch at all its nodes.
-    EpochDone {
-        /// Which slot.
-        slot: usize,
-        /// Which epoch.
-        epoch: u64,
-        /// Rows that its sources read in the epoch.
-        rows_in: u64,
-        /// Whether its sources have more.
-        input: Input,
-        /// What it saw of the inputs of [`Settings::timed`].
-        seen: Vec<Seen>,
-        /// The next moment (ms since the Unix epoch) at which its operators have something to do without any input.
-        moment: Option<i64>,
-    },
+    EpochDone(EpochDone),
     /// The shell has staged rows of tables, or new splits: an epoch should take them.
     InputReady,
     /// The shell has staged the last rows of history.
@@ -204,7 +210,7 @@ impl Coordinator {
                 self.started = true;
                 self.last_checkpoint_ms = now_ms;
             }
-            Event::EpochDone { slot, epoch, rows_in, input, seen, moment } => {
+            Event::EpochDone(EpochDone { slot, epoch, rows_in, input, seen, moment }) => {
                 self.inputs[slot] = input;
                 self.moments[slot] = moment;
                 self.dirty |= rows_in > 0 && epoch > self.last_checkpoint_epoch;

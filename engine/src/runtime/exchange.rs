@@ -1,4 +1,6 @@
-//! Routes changes between the slots of one process: by vnode, to a single slot, to all, or not at all.
+//! Routes changes between the slots of a pipeline: by vnode, to a single slot, to all, or not at all.
+
+use std::sync::Arc;
 
 use arrow::array::UInt32Array;
 use crossbeam_channel::Sender;
@@ -14,22 +16,51 @@ pub fn owner(vnode: u8, slots: usize) -> usize {
     usize::from(vnode) * slots / VNODES
 }
 
+/// The way to the slots of another process.
+pub trait Link: Send + Sync {
+    /// Sends to a slot there. Never waits; what is sent to one slot arrives in the order in which it was sent, or the link is reported
+    /// as broken.
+    fn send(&self, slot: usize, delivery: Delivery);
+
+    /// Whether so many bytes wait here to be sent that nobody should read more input.
+    fn is_full(&self) -> bool;
+}
+
+/// A slot as the others of its pipeline reach it.
+#[derive(Clone)]
+pub enum Peer {
+    /// It is in this process.
+    Here(Sender<ToSlot>),
+    /// It is in another one.
+    There(Arc<dyn Link>),
+}
+
 /// One slot's connections to all slots.
 pub struct Exchange {
     own: usize,
-    peers: Vec<Sender<ToSlot>>,
+    peers: Vec<Peer>,
     hashes: Vec<u64>,
 }
 
 impl Exchange {
     /// Connections of slot `own`.
-    pub fn new(own: usize, peers: Vec<Sender<ToSlot>>) -> Self {
+    pub fn new(own: usize, peers: Vec<Peer>) -> Self {
         Self { own, peers, hashes: Vec::new() }
     }
 
     /// Sends to another slot. A slot that is gone is not an error: the pipeline is about to be told why.
     pub fn send(&self, slot: usize, delivery: Delivery) {
-        let _ = self.peers[slot].send(ToSlot::Deliver(delivery));
+        match &self.peers[slot] {
+            Peer::Here(inbox) => {
+                let _ = inbox.send(ToSlot::Deliver(delivery));
+            }
+            Peer::There(link) => link.send(slot, delivery),
+        }
+    }
+
+    /// Whether receivers in other processes are so far behind that no more input should be read.
+    pub fn is_full(&self) -> bool {
+        self.peers.iter().any(|peer| matches!(peer, Peer::There(link) if link.is_full()))
     }
 
     /// Sends to all slots but this one.

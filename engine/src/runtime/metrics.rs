@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use catalog::Version;
+use serde::{Deserialize, Serialize};
 
 use crate::runtime::dataflow::NodeId;
 pub use histogram::{BOUNDS, Distribution, Histogram};
@@ -79,7 +80,8 @@ impl NodeCounters {
         self.event_time_ms.fetch_max(ms.unwrap_or(UNSEEN), Ordering::Relaxed);
     }
 
-    fn totals(&self) -> NodeTotals {
+    /// What was counted so far.
+    pub fn totals(&self) -> NodeTotals {
         let seen = |ms: &AtomicI64| Some(ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNSEEN);
         NodeTotals {
             read: self.read.get(),
@@ -94,6 +96,27 @@ impl NodeCounters {
             watermark_ms: seen(&self.watermark_ms),
             event_time_ms: seen(&self.event_time_ms),
         }
+    }
+}
+
+impl NodeCounters {
+    /// Takes over what was counted elsewhere.
+    pub fn replace(&self, totals: &NodeTotals) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let numbers = [
+            (&self.read.0, totals.read),
+            (&self.rows_in.0, totals.rows_in),
+            (&self.rows_out.0, totals.rows_out),
+            (&self.busy.0, nanos(totals.busy)),
+            (&self.waited.0, nanos(totals.backpressure)),
+            (&self.late.0, totals.late),
+            (&self.skipped.0, totals.skipped),
+            (&self.state_rows, totals.state_rows),
+            (&self.state_bytes, totals.state_bytes),
+        ];
+        numbers.into_iter().for_each(|(counter, number)| counter.store(number, Ordering::Relaxed));
+        self.watermark_ms.store(totals.watermark_ms.unwrap_or(UNSEEN), Ordering::Relaxed);
+        self.event_time_ms.store(totals.event_time_ms.unwrap_or(UNSEEN), Ordering::Relaxed);
     }
 }
 
@@ -113,8 +136,8 @@ impl Counter {
     }
 }
 
-/// What all slots together counted of one node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What one or all slots together counted of one node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeTotals {
     /// See [`NodeCounters::read`].
     pub read: u64,
@@ -225,6 +248,11 @@ impl Metrics {
     /// The counters of a node in a slot.
     pub fn node(&self, slot: usize, node: NodeId) -> &NodeCounters {
         &self.nodes[slot][node]
+    }
+
+    /// The counters of all nodes in a slot.
+    pub fn slot(&self, slot: usize) -> &[NodeCounters] {
+        &self.nodes[slot]
     }
 
     /// Number of slots.

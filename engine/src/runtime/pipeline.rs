@@ -1,26 +1,27 @@
-//! Runs one pipeline: the shell around the coordinator that owns threads, channels, timers and commits.
+//! Runs one pipeline: the shell around the coordinator that owns hosts, channels, timers and commits.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{JobStatus, Lease, ObjectId, Snapshot, Version};
-use crossbeam_channel::Sender;
 use storage::Warehouse;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hash::VNODES;
 use crate::operator::{Epoch, OperatorInfo};
-use crate::runtime::checkpoint::{Payload, TablePosition};
+use crate::runtime::checkpoint::TablePosition;
 use crate::runtime::commit::{Checkpoint, Committed, Committer, Written};
 use crate::runtime::coordinator::{Command, Coordinator, Event, Settings, TimeReached};
-use crate::runtime::dataflow::{Dataflow, NodeId, Role};
+use crate::runtime::dataflow::{Dataflow, NodeId, PlannedJob, Role};
 use crate::runtime::feed::{self, Feed, Stage, Staged};
+use crate::runtime::host::{Deployment, FromHost, Host, HostCheckpoint, Site};
 use crate::runtime::instance::Instance;
 use crate::runtime::metrics::{CheckpointRecord, Metrics};
-use crate::runtime::slot::{self, Assignment, FromSlot, SlotCheckpoint, SlotParts, Start, ToSlot};
-use crate::runtime::state;
+use crate::runtime::slot::{Assignment, Start};
 use crate::runtime::timing::Timing;
 use crate::runtime::touched::Touched;
 use crate::source::Split;
@@ -40,8 +41,10 @@ pub struct Setup {
     pub leases: Vec<Lease>,
     /// The catalog as it was after the leases were taken.
     pub snapshot: Arc<Snapshot>,
-    /// Number of slots.
-    pub parallelism: usize,
+    /// Where relative paths of connector tables start, if not where that was noted at their creation.
+    pub base_dirs: Arc<BTreeMap<ObjectId, PathBuf>>,
+    /// Where its slots are to run: as many as all of these have.
+    pub sites: Vec<Arc<dyn Site>>,
     /// How often changes are committed.
     pub commit_interval: Duration,
     /// The newest version, as it grows.
@@ -63,12 +66,14 @@ pub enum Phase {
     Stopped,
     /// Stopped by an error; nothing since the last checkpoint is visible.
     Failed(Arc<Error>),
+    /// Slots were lost through no fault of the jobs, which can go on elsewhere from the last checkpoint.
+    Interrupted(Arc<Error>),
 }
 
 impl Phase {
     /// Whether nothing will happen any more.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Ended | Self::Stopped | Self::Failed(_))
+        matches!(self, Self::Ended | Self::Stopped | Self::Failed(_) | Self::Interrupted(_))
     }
 }
 
@@ -76,6 +81,7 @@ impl Phase {
 pub struct Pipeline {
     flow: Arc<Dataflow>,
     jobs: Vec<ObjectId>,
+    addresses: Vec<String>,
     events: mpsc::UnboundedSender<Event>,
     phase: watch::Receiver<Phase>,
     metrics: Arc<Metrics>,
@@ -86,12 +92,14 @@ impl Pipeline {
     pub async fn start(setup: Setup) -> Result<Self> {
         let flow = setup.flow.clone();
         let jobs = flow.jobs.iter().map(|planned| planned.job.id).collect();
-        let metrics = Arc::new(Metrics::new(setup.parallelism, flow.nodes.len(), flow.jobs.len()));
+        let slots = places(&setup.sites).len();
+        let metrics = Arc::new(Metrics::new(slots, flow.nodes.len(), flow.jobs.len()));
+        let addresses = setup.sites.iter().map(|site| site.address()).collect();
         let (events, inbox) = mpsc::unbounded_channel();
         let (phase, phases) = watch::channel(Phase::Starting);
         let driver = Driver::new(setup, metrics.clone(), events.clone(), phase).await?;
         tokio::spawn(driver.run(inbox));
-        Ok(Self { flow, jobs, events, phase: phases, metrics })
+        Ok(Self { flow, jobs, addresses, events, phase: phases, metrics })
     }
 
     /// The graph of its nodes.
@@ -102,6 +110,11 @@ impl Pipeline {
     /// The jobs that it runs.
     pub fn jobs(&self) -> &[ObjectId] {
         &self.jobs
+    }
+
+    /// Where its slots run.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
     }
 
     /// Its counters.
@@ -139,18 +152,25 @@ impl Pipeline {
         let mut phase = self.phase.clone();
         let reached = phase.wait_for(|phase| until(phase)).await;
         match reached.as_deref() {
-            Ok(Phase::Failed(error)) => Err(Error::new(error.kind(), error.to_string())),
+            Ok(Phase::Failed(error) | Phase::Interrupted(error)) => Err(Error::new(error.kind(), error.to_string())),
             Ok(_) => Ok(()),
             Err(_) => Err(Error::internal("a pipeline ended without saying why")),
         }
     }
 }
 
-/// A checkpoint that slots are still delivering.
+/// By slot, the index of the site that has it.
+fn places(sites: &[Arc<dyn Site>]) -> Vec<usize> {
+    let places = sites.iter().enumerate().flat_map(|(site, offer)| std::iter::repeat_n(site, offer.slots()));
+    places.take(VNODES).collect()
+}
+
+/// A checkpoint that hosts are still writing.
 struct Collecting {
-    epoch: Epoch,
     through: Version,
-    parts: Vec<SlotCheckpoint>,
+    parts: Vec<HostCheckpoint>,
+    /// Its epoch is closed at all slots.
+    closed: Option<(Epoch, TimeReached)>,
 }
 
 struct Driver {
@@ -158,8 +178,10 @@ struct Driver {
     flow: Arc<Dataflow>,
     leases: Vec<Lease>,
     coordinator: Coordinator,
-    slots: Slots,
-    reports: mpsc::UnboundedReceiver<FromSlot>,
+    /// By slot, the index of its host.
+    places: Vec<usize>,
+    hosts: Vec<Box<dyn Host>>,
+    reports: mpsc::UnboundedReceiver<FromHost>,
     stage: Arc<Stage>,
     new_splits: mpsc::UnboundedReceiver<(NodeId, Vec<Split>)>,
     splits: Vec<Assignment>,
@@ -179,6 +201,14 @@ struct Driver {
 /// A commit that has ended: the committer, ready for the next, and what came of it.
 type Commitment = (Committer, Epoch, Result<Committed>);
 
+/// Why a pipeline cannot go on.
+enum Broken {
+    /// A job, if it is known which, or the pipeline itself has failed.
+    Failed(Option<usize>, Error),
+    /// Slots are gone.
+    Lost(Error),
+}
+
 enum Step {
     Go,
     Finish { ended: bool },
@@ -191,17 +221,15 @@ impl Driver {
         events: mpsc::UnboundedSender<Event>,
         phase: watch::Sender<Phase>,
     ) -> Result<Self> {
-        let Setup { warehouse, flow, leases, snapshot, parallelism, commit_interval, versions, touched } = setup;
-        let payloads = payloads(&flow)?;
+        let Setup { warehouse, flow, leases, snapshot, base_dirs, sites, commit_interval, versions, touched } = setup;
+        let payloads = flow.jobs.iter().map(PlannedJob::payload).collect::<Result<Vec<_>>>()?;
         let infos = infos(&flow)?;
         let committer = Committer::new(warehouse.clone(), flow.clone(), leases.clone(), &payloads, &infos);
-        let files: Vec<_> = payloads.iter().map(|p| p.as_ref().map(|p| p.state.clone()).unwrap_or_default()).collect();
-        let mut restored = state::restore(&warehouse, &flow, &files, parallelism).await?;
-        state::read_upserted(&warehouse, &flow, &snapshot, &mut restored).await?;
         let feeds = feeds(&flow);
 
+        let places = places(&sites);
         let coordinator = Coordinator::new(Settings {
-            slots: parallelism,
+            slots: places.len(),
             max_in_flight: MAX_IN_FLIGHT,
             commit_interval_ms: commit_interval.as_millis() as i64,
             restored_epoch: flow
@@ -221,9 +249,24 @@ impl Driver {
             phase.send_replace(Phase::Running);
         }
         let (report, reports) = mpsc::unbounded_channel();
+        let deployment = Arc::new(Deployment {
+            flow: flow.clone(),
+            snapshot: snapshot.clone(),
+            metrics: metrics.clone(),
+            places: places.clone(),
+            addresses: sites.iter().map(|site| site.address()).collect(),
+            base_dirs,
+            id: warehouse.clock().uuid(),
+        });
+        let deploy = |(host, site): (usize, Arc<dyn Site>)| {
+            let (deployment, report) = (deployment.clone(), report.clone());
+            async move { site.deploy(&deployment, host, report).await }
+        };
+        let hosts = futures::future::try_join_all(sites.into_iter().enumerate().map(deploy)).await?;
         let (split_sender, new_splits) = mpsc::unbounded_channel();
         let mut driver = Self {
-            slots: start_slots(&warehouse, &flow, restored, &report, &metrics)?,
+            places,
+            hosts,
             stage: Arc::new(Stage::new(warehouse.clock().clone())),
             timing: Timing::new(warehouse.clock().clone(), metrics.clone()),
             warehouse,
@@ -318,7 +361,7 @@ impl Driver {
 
     async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
         let outcome = self.drive(&mut events).await;
-        self.slots.stop();
+        self.hosts.clear();
         self.helpers.shutdown().await;
         let phase = match outcome {
             Ok(ended) => match self.end(ended).await {
@@ -326,16 +369,21 @@ impl Driver {
                 Ok(()) => Phase::Stopped,
                 Err(error) => Phase::Failed(Arc::new(error)),
             },
-            Err((job, error)) => {
+            Err(Broken::Failed(job, error)) => {
                 self.fail(job, &error).await;
                 Phase::Failed(Arc::new(error))
+            }
+            Err(Broken::Lost(error)) => {
+                tracing::warn!(%error, "slots of a pipeline are lost");
+                self.finish_commit().await;
+                Phase::Interrupted(Arc::new(error))
             }
         };
         let _ = self.warehouse.catalog().release_leases(&self.leases).await;
         self.phase.send_replace(phase);
     }
 
-    async fn drive(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) -> Result<bool, (Option<usize>, Error)> {
+    async fn drive(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) -> Result<bool, Broken> {
         let mut event = Some(Event::Started);
         loop {
             if let Some(event) = event.take()
@@ -352,11 +400,12 @@ impl Driver {
                     self.assign(node, splits);
                     event = Some(Event::InputReady);
                 }
-                Some(done) = self.committing.join_next() => event = Some(self.committed(done).map_err(|e| (None, e))?),
+                Some(done) = self.committing.join_next() => event = Some(self.committed(done).map_err(|e| Broken::Failed(None, e))?),
                 Some(helper) = self.helpers.join_next() => match helper {
-                    Ok(Err(error)) => return Err((None, error)),
+                    Ok(Err(error)) => return Err(Broken::Failed(None, error)),
                     Err(error) if error.is_panic() => {
-                        return Err((None, Error::internal("a background task panicked").because(error)));
+                        let error = Error::internal("a background task panicked").because(error);
+                        return Err(Broken::Failed(None, error));
                     }
                     _ => {}
                 },
@@ -368,20 +417,26 @@ impl Driver {
         }
     }
 
-    fn on_report(&mut self, report: FromSlot) -> Result<Option<Event>, (Option<usize>, Error)> {
+    fn on_report(&mut self, report: FromHost) -> Result<Option<Event>, Broken> {
         match report {
-            FromSlot::Failed { job, error } => {
+            FromHost::Failed { job: Some(job), error } => {
                 let name = &self.flow.jobs[job].job.name;
-                Err((Some(job), error.with("job", name)))
+                Err(Broken::Failed(Some(job), error.with("job", name)))
             }
-            FromSlot::EpochDone { slot, epoch, rows_in, input, seen, moment, checkpoint } => {
-                if rows_in > 0 {
-                    self.timing.has_read(epoch);
+            FromHost::Failed { job: None, error } => Err(Broken::Failed(None, error)),
+            FromHost::Lost(error) => Err(Broken::Lost(error)),
+            FromHost::EpochDone(done) => {
+                if done.rows_in > 0 {
+                    self.timing.has_read(done.epoch);
                 }
-                if let (Some(part), Some(collecting)) = (checkpoint, self.collecting.get_mut(&epoch)) {
+                Ok(Some(Event::EpochDone(done)))
+            }
+            FromHost::Written { epoch, part } => {
+                if let Some(collecting) = self.collecting.get_mut(&epoch) {
                     collecting.parts.push(part);
                 }
-                Ok(Some(Event::EpochDone { slot, epoch, rows_in, input, seen, moment }))
+                self.commit_if_whole(epoch);
+                Ok(None)
             }
         }
     }
@@ -394,7 +449,12 @@ impl Driver {
                     let (staged, splits, waited) = (vec![], vec![], Duration::ZERO);
                     self.start_epoch(Start { epoch, checkpoint, watermarks, backfilling, staged, splits, waited });
                 }
-                Command::Commit { epoch, time } => self.start_commit(epoch, time),
+                Command::Commit { epoch, time } => {
+                    if let Some(collecting) = self.collecting.get_mut(&epoch.number) {
+                        collecting.closed = Some((epoch, time));
+                    }
+                    self.commit_if_whole(epoch.number);
+                }
                 Command::WakeAt(at) => self.wake_at = Some(at),
                 Command::Finish { ended } => return Step::Finish { ended },
             }
@@ -411,7 +471,7 @@ impl Driver {
         if !changes.is_empty() {
             self.timing.has_read(epoch.number);
         }
-        let slots = self.slots.0.len();
+        let slots = self.places.len();
         let mut starts = vec![start; slots];
         for (i, (nodes, changes)) in changes.into_iter().enumerate() {
             starts[i % slots].staged.extend(nodes.into_iter().map(|node| (node, changes.clone())));
@@ -422,15 +482,26 @@ impl Driver {
             *next += 1;
         }
         if checkpoint {
-            self.collecting.insert(epoch.number, Collecting { epoch, through, parts: vec![] });
+            self.collecting.insert(epoch.number, Collecting { through, parts: vec![], closed: None });
         }
-        for (slot, start) in self.slots.0.iter().zip(starts) {
-            let _ = slot.send(ToSlot::Start(Box::new(start)));
+        let mut by_host: Vec<Vec<(usize, Start)>> = self.hosts.iter().map(|_| vec![]).collect();
+        for (slot, start) in starts.into_iter().enumerate() {
+            by_host[self.places[slot]].push((slot, start));
+        }
+        for (host, starts) in self.hosts.iter().zip(by_host) {
+            host.start(starts);
         }
     }
 
-    fn start_commit(&mut self, epoch: Epoch, time: TimeReached) {
-        let Some(Collecting { epoch, through, parts }) = self.collecting.remove(&epoch.number) else { return };
+    /// Commits a checkpoint whose epoch is closed and whose files are written.
+    fn commit_if_whole(&mut self, epoch: u64) {
+        let whole = |collecting: &Collecting| collecting.closed.is_some() && collecting.parts.len() == self.hosts.len();
+        if !self.collecting.get(&epoch).is_some_and(whole) {
+            return;
+        }
+        let Some(Collecting { through, parts, closed: Some((epoch, time)) }) = self.collecting.remove(&epoch) else {
+            return;
+        };
         let Some(mut committer) = self.committer.take() else { return };
         self.committing.spawn(async move {
             let result = committer.commit(Checkpoint { epoch, parts, through, time }).await;
@@ -464,14 +535,19 @@ impl Driver {
         }
     }
 
-    /// Tells the catalog why a job failed, unless somebody else has taken the job over.
-    async fn fail(&mut self, job: Option<usize>, error: &Error) {
-        tracing::error!(%error, "pipeline failed");
+    /// Waits for the commit that is on its way, if there is one.
+    async fn finish_commit(&mut self) {
         while let Some(done) = self.committing.join_next().await {
             if let Ok((committer, _, _)) = done {
                 self.committer = Some(committer);
             }
         }
+    }
+
+    /// Tells the catalog why a job failed, unless somebody else has taken the job over.
+    async fn fail(&mut self, job: Option<usize>, error: &Error) {
+        tracing::error!(%error, "pipeline failed");
+        self.finish_commit().await;
         if error.kind() == ErrorKind::Fenced {
             return;
         }
@@ -482,22 +558,6 @@ impl Driver {
             }
         }
     }
-}
-
-fn payloads(flow: &Dataflow) -> Result<Vec<Option<Payload>>> {
-    flow.jobs
-        .iter()
-        .map(|planned| {
-            let Some(checkpoint) = &planned.job.checkpoint else { return Ok(None) };
-            let payload = Payload::read(&planned.job, checkpoint)?;
-            if payload.fingerprint != planned.fingerprint {
-                return Err(Error::new(ErrorKind::Conflict, "the state of a job was written by another plan")
-                    .with("job", &planned.job.name)
-                    .hint("drop the view and create it again: its rows are computed anew"));
-            }
-            Ok(Some(payload))
-        })
-        .collect()
 }
 
 /// The facts about every stateful operator, from an instance that is thrown away.
@@ -522,50 +582,4 @@ fn feeds(flow: &Dataflow) -> Vec<Feed> {
         .iter()
         .map(|feed| Feed { node: feed.node, table: feed.table, from: from(feed), live: feed.live })
         .collect()
-}
-
-/// The inboxes of the threads that work. They end with this: each holds the inboxes of the others, so none would find its own
-/// abandoned, whatever became of the driver.
-struct Slots(Vec<Sender<ToSlot>>);
-
-impl Slots {
-    fn stop(&self) {
-        for slot in &self.0 {
-            let _ = slot.send(ToSlot::Stop);
-        }
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn start_slots(
-    warehouse: &Arc<Warehouse>,
-    flow: &Arc<Dataflow>,
-    restored: state::SlotState,
-    reports: &mpsc::UnboundedSender<FromSlot>,
-    metrics: &Arc<Metrics>,
-) -> Result<Slots> {
-    let (senders, inboxes): (Vec<_>, Vec<_>) = restored.iter().map(|_| crossbeam_channel::unbounded()).unzip();
-    let slots = Slots(senders);
-    for (index, (inbox, restored)) in inboxes.into_iter().zip(restored).enumerate() {
-        let parts = SlotParts {
-            index,
-            flow: flow.clone(),
-            inbox,
-            peers: slots.0.clone(),
-            reports: reports.clone(),
-            clock: warehouse.clock().clone(),
-            metrics: metrics.clone(),
-            restored,
-        };
-        std::thread::Builder::new()
-            .name(format!("slot-{index}"))
-            .spawn(move || slot::run(parts))
-            .map_err(|e| Error::new(ErrorKind::Unavailable, "a thread cannot be started").because(e))?;
-    }
-    Ok(slots)
 }

@@ -2,22 +2,24 @@
 //!
 //! Changes are tagged with their epoch. A node closes an epoch when a barrier has come over every one of its inputs;
 //! what arrives for a later epoch before that is set aside. Nothing here waits but for the inbox: how much is under way is
-//! bounded by the rows that sources may read per epoch and by the number of open epochs.
+//! bounded by the rows that sources may read per epoch and by the number of open epochs, and nothing is read while too many bytes
+//! wait for slots of other processes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Clock, ObjectId};
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use serde::{Deserialize, Serialize};
 
 use crate::change::Changes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operator::{Epoch, StateDelta};
 use crate::plan::Route;
-use crate::runtime::coordinator::Input;
+use crate::runtime::coordinator::{EpochDone, Input};
 use crate::runtime::dataflow::{Dataflow, NodeId, Role};
-use crate::runtime::exchange::Exchange;
+use crate::runtime::exchange::{Exchange, Peer};
 use crate::runtime::instance::Instance;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::watermark::Seen;
@@ -31,8 +33,11 @@ mod meter;
 mod reading;
 mod time;
 
+/// While receivers are behind: how often to ask whether they still are.
+const FULL_WAIT: Duration = Duration::from_millis(1);
+
 /// A split that a slot is to read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Assignment {
     /// The source node.
     pub node: NodeId,
@@ -121,19 +126,9 @@ pub struct SlotCheckpoint {
 pub enum FromSlot {
     /// An epoch is closed at all nodes.
     EpochDone {
-        /// Which slot.
-        slot: usize,
-        /// Which epoch.
-        epoch: u64,
-        /// Rows read by its sources for it.
-        rows_in: u64,
-        /// Whether there is more.
-        input: Input,
-        /// What it saw of the inputs of [`Dataflow::timed`].
-        seen: Vec<Seen>,
-        /// The next moment at which its operators have something to do.
-        moment: Option<i64>,
-        /// Its part of the checkpoint, if one rode on the epoch.
+        /// What to know of it.
+        done: EpochDone,
+        /// The slot's part of the checkpoint, if one rode on the epoch.
         checkpoint: Option<SlotCheckpoint>,
     },
     /// The slot has stopped because of an error.
@@ -153,8 +148,8 @@ pub struct SlotParts {
     pub flow: Arc<Dataflow>,
     /// Messages to it.
     pub inbox: Receiver<ToSlot>,
-    /// Inboxes of all slots, its own included.
-    pub peers: Vec<Sender<ToSlot>>,
+    /// The ways to all slots, itself included.
+    pub peers: Vec<Peer>,
     /// Messages from it.
     pub reports: tokio::sync::mpsc::UnboundedSender<FromSlot>,
     /// Time.
@@ -290,7 +285,14 @@ impl Slot {
             match self.inbox.try_recv() {
                 Ok(message) => self.on_message(message)?,
                 Err(TryRecvError::Disconnected) => return Ok(()),
-                Err(TryRecvError::Empty) if !self.starts.is_empty() => self.read_step()?,
+                Err(TryRecvError::Empty) if !self.starts.is_empty() => match self.exchange.is_full() {
+                    false => self.read_step()?,
+                    true => match self.inbox.recv_timeout(FULL_WAIT) {
+                        Ok(message) => self.on_message(message)?,
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    },
+                },
                 Err(TryRecvError::Empty) => match self.inbox.recv() {
                     Ok(message) => self.on_message(message)?,
                     Err(_) => return Ok(()),
@@ -474,7 +476,8 @@ impl Slot {
             let moments = self.nodes.iter().filter_map(|node| node.instance.next_moment());
             let moment = moments.chain(self.idle_moment()).min();
             let slot = self.index;
-            let _ = self.reports.send(FromSlot::EpochDone { slot, epoch, rows_in, input, seen, moment, checkpoint });
+            let done = EpochDone { slot, epoch, rows_in, input, seen, moment };
+            let _ = self.reports.send(FromSlot::EpochDone { done, checkpoint });
         }
     }
 

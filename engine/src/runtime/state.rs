@@ -20,8 +20,17 @@ use crate::plan::Kind;
 use crate::runtime::dataflow::{Dataflow, FlowNode, NodeId, Role};
 use crate::runtime::exchange::owner;
 
-/// State per slot, in the order in which it was written.
+/// State of the own slots of a [`Division`], in its order; of each in the order in which it was written.
 pub type SlotState = Vec<Vec<(NodeId, StateDelta)>>;
+
+/// How a pipeline's state is divided, and whose part is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Division<'a> {
+    /// Among how many slots.
+    pub slots: usize,
+    /// The slots whose state is wanted.
+    pub own: &'a [usize],
+}
 
 /// A delta as a section of a state file.
 pub fn to_section(operator: u32, delta: StateDelta) -> Result<StateSection> {
@@ -46,14 +55,20 @@ fn from_section(section: &StateSection) -> Result<StateDelta> {
     Ok(StateDelta { table: section.table as usize, vnodes, deleted, rows })
 }
 
-/// Splits a delta by the slot that owns each row.
-fn by_slot(delta: StateDelta, slots: usize) -> Result<Vec<(usize, StateDelta)>> {
-    if slots == 1 {
+/// Splits a delta by the slot that owns each row; gives the place of that slot among the own ones. The other rows are left out.
+fn by_slot(delta: StateDelta, division: Division) -> Result<Vec<(usize, StateDelta)>> {
+    if division.slots == 1 {
         return Ok(vec![(0, delta)]);
     }
-    let mut rows = vec![Vec::new(); slots];
+    let mut places = vec![None; division.slots];
+    for (place, slot) in division.own.iter().enumerate() {
+        places[*slot] = Some(place);
+    }
+    let mut rows = vec![Vec::new(); division.own.len()];
     for (row, vnode) in delta.vnodes.iter().enumerate() {
-        rows[owner(*vnode, slots)].push(row as u32);
+        if let Some(place) = places[owner(*vnode, division.slots)] {
+            rows[place].push(row as u32);
+        }
     }
     let mut split = Vec::new();
     for (slot, rows) in rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
@@ -81,11 +96,11 @@ pub async fn restore(
     warehouse: &Warehouse,
     flow: &Dataflow,
     files: &[Vec<StateFile>],
-    slots: usize,
+    division: Division<'_>,
 ) -> Result<SlotState> {
     let nodes: BTreeMap<(usize, u32), NodeId> =
         flow.nodes.iter().enumerate().map(|(place, node)| ((node.job, node.operator), place)).collect();
-    let mut state: SlotState = vec![Vec::new(); slots];
+    let mut state: SlotState = vec![Vec::new(); division.own.len()];
     for (job, files) in files.iter().enumerate() {
         for file in files {
             for section in read_state(warehouse, file, None).await? {
@@ -97,7 +112,7 @@ pub async fn restore(
                     state.iter_mut().for_each(|slot| slot.push((node, delta.clone())));
                     continue;
                 }
-                for (slot, delta) in by_slot(delta, slots)? {
+                for (slot, delta) in by_slot(delta, division)? {
                     state[slot].push((node, delta));
                 }
             }
@@ -111,6 +126,7 @@ pub async fn read_upserted(
     warehouse: &Arc<Warehouse>,
     flow: &Dataflow,
     snapshot: &Snapshot,
+    division: Division<'_>,
     state: &mut SlotState,
 ) -> Result<()> {
     for (node, flow_node) in flow.nodes.iter().enumerate() {
@@ -126,7 +142,7 @@ pub async fn read_upserted(
             hash_columns(&rows.columns()[..key.len()], rows.num_rows(), &mut hashes)?;
             let vnodes = hashes.iter().map(|hash| vnode(*hash)).collect();
             let deleted = vec![false; rows.num_rows()];
-            for (slot, delta) in by_slot(StateDelta { table: 0, vnodes, deleted, rows }, state.len())? {
+            for (slot, delta) in by_slot(StateDelta { table: 0, vnodes, deleted, rows }, division)? {
                 state[slot].push((node, delta));
             }
         }

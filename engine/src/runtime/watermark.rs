@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::watermark::{END, NONE};
 
 /// How the parts of an input that the slots read make up the whole.
@@ -30,7 +32,7 @@ pub struct Input {
 }
 
 /// What a slot saw of an input by the end of an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seen {
     /// A split that is being read has not given any time yet.
     Nothing,

@@ -4,22 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use catalog::{Action, Job, JobStatus, Lease, Object, ObjectId, Snapshot};
+use catalog::{Action, Job, JobStatus, Lease, ObjectId, Snapshot};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::mix_bytes;
-use crate::plan::explain::explain;
-use crate::plan::guard::{Failures, OnError, guard};
-use crate::runtime::checkpoint::{Payload, Positions};
 use crate::runtime::commit::transact;
-use crate::runtime::dataflow::{Dataflow, OpenInput, Opened, Part, PlannedJob};
-use crate::runtime::pipeline::{LEASE_TTL_MS, Pipeline, Setup};
+use crate::runtime::dataflow::Dataflow;
+use crate::runtime::pipeline::{LEASE_TTL_MS, Phase, Pipeline, Setup};
+use crate::runtime::planning::plan_job;
 use crate::session::{Inner, owner};
-use crate::sql::context::{Mode, Planner, rename};
-use crate::sql::statement::Statement;
-
-/// The setting that says what happens to rows that an expression fails on.
-pub const ON_ERROR: &str = "job.on-error";
 
 /// The lease that allows to run a job.
 pub fn lease_name(job: ObjectId) -> String {
@@ -27,16 +19,26 @@ pub fn lease_name(job: ObjectId) -> String {
 }
 
 impl Inner {
-    /// Starts jobs in this process, together with those of its running jobs that share objects with them, and waits
-    /// until every new one has read its history. Jobs that have ended or are paused stay as they are.
+    /// Starts jobs, together with those running ones that share objects with them, and waits until every new one has read its
+    /// history. Jobs that have ended or are paused stay as they are.
     pub async fn start_jobs(&self, jobs: &[ObjectId]) -> Result<()> {
+        for pipeline in self.launch_jobs(jobs).await? {
+            // The first checkpoint makes a new view visible: it comes with the end of its history, not a commit interval later.
+            pipeline.request_checkpoint();
+            self.ready(pipeline).await?;
+        }
+        Ok(())
+    }
+
+    /// The same without waiting. Gives the pipelines that run them.
+    pub async fn launch_jobs(&self, jobs: &[ObjectId]) -> Result<Vec<Arc<Pipeline>>> {
         let mut pipelines = self.pipelines.lock().await;
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
         let status = |id: &ObjectId| snapshot.jobs.get(id).map(|job| job.status);
         let starts = |id: &&ObjectId| matches!(status(id), Some(JobStatus::Running | JobStatus::Failed));
         let mut wanted: BTreeSet<ObjectId> = jobs.iter().filter(starts).copied().collect();
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(vec![]);
         }
         // A running pipeline that shares an object with a new job is taken apart and started again with it.
         let mut stopped = Vec::new();
@@ -58,7 +60,11 @@ impl Inner {
         }
         for pipeline in stopped {
             if !pipeline.phase().is_over() {
-                pipeline.stop().await?;
+                let stopped = pipeline.stop().await;
+                // What has lost its slots goes on from its last checkpoint as well.
+                if !matches!(pipeline.phase(), Phase::Interrupted(_)) {
+                    stopped?;
+                }
             }
         }
         let leases = self.take_leases(&wanted, &snapshot).await?;
@@ -69,14 +75,7 @@ impl Inner {
             let unused: Vec<_> = leases.into_iter().filter(|lease| !held.contains(&lease.name)).collect();
             self.warehouse.catalog().release_leases(&unused).await?;
         }
-        let new = started?;
-        drop(pipelines);
-        for pipeline in new {
-            // The first checkpoint makes a new view visible: it comes with the end of its history, not a commit interval later.
-            pipeline.request_checkpoint();
-            pipeline.ready().await?;
-        }
-        Ok(())
+        started
     }
 
     async fn start_pipelines(
@@ -159,7 +158,7 @@ impl Inner {
         let commit_interval = jobs.iter().filter_map(|job| interval(job)).min().unwrap_or(self.options.commit_interval);
         let mut planned = Vec::new();
         for job in jobs {
-            planned.push(self.plan_job(&planner, &job).await.map_err(|e| e.with("job", &job.name))?);
+            planned.push(plan_job(&planner, &job).await.map_err(|e| e.with("job", &job.name))?);
         }
         let flow = Dataflow::build(planned, &planner)?;
         Pipeline::start(Setup {
@@ -167,46 +166,13 @@ impl Inner {
             flow: Arc::new(flow),
             leases,
             snapshot: snapshot.clone(),
-            parallelism: self.options.parallelism,
+            base_dirs: planner.base_dirs.clone(),
+            sites: self.sites()?,
             commit_interval,
             versions: self.versions.clone(),
             touched: self.touched.clone(),
         })
         .await
-    }
-
-    pub(super) async fn plan_job(&self, planner: &Planner, job: &Arc<Job>) -> Result<PlannedJob> {
-        let statement = crate::sql::parse::parse(&job.sql)?.into_iter().next().map(|parsed| parsed.statement);
-        let mut parts = match statement {
-            Some(Statement::CreateView(view)) => {
-                let object = planner.object(&view.name, None)?;
-                let mut planned = planner.query(&view.query, Mode::Continuous).await?;
-                planned.logical = rename(planned.logical, &view.columns)?;
-                planned.emission.on_window_close = view.on_window_close;
-                let schema = storage::types::arrow_schema(&object)?;
-                let plan = planner.incremental(&planned, &schema)?;
-                vec![Part { plan, target: self.target(planner, &object)? }]
-            }
-            Some(Statement::Insert(insert)) => vec![self.plan_insert(planner, &insert).await?],
-            Some(Statement::StatementSet(inserts)) => {
-                let mut parts = Vec::new();
-                for insert in &inserts {
-                    parts.push(self.plan_insert(planner, insert).await?);
-                }
-                parts
-            }
-            _ => return Err(Error::new(ErrorKind::Corrupt, "the catalog holds no statement for a job")),
-        };
-        let positions = match &job.checkpoint {
-            Some(checkpoint) => Payload::read(job, checkpoint)?.positions,
-            None => Positions::default(),
-        };
-        let fingerprint = parts.iter().fold(0, |hash, part| mix_bytes(hash, explain(&part.plan).as_bytes()));
-        let failures = Failures::default();
-        let on_error = job.settings.get(ON_ERROR).and_then(|value| OnError::from_setting(value)).unwrap_or_default();
-        parts.iter_mut().for_each(|part| guard(&mut part.plan, on_error, &failures));
-        let fingerprint = format!("{fingerprint:016x}");
-        Ok(PlannedJob { job: job.clone(), parts, positions, fingerprint, failures })
     }
 
     /// Takes up jobs that should run and that nobody runs.
@@ -272,30 +238,23 @@ impl Inner {
     }
 }
 
-/// When one job of a pipeline fails all of them stop; the others are started again without it.
+/// When one job of a pipeline fails all of them stop; the others are started again without it. When slots were lost all go on.
 fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future::BoxFuture<'static, ()> {
     Box::pin(async move {
-        if pipeline.over().await.is_ok() || pipeline.jobs().len() == 1 {
+        let over = pipeline.over().await;
+        let interrupted = matches!(pipeline.phase(), Phase::Interrupted(_));
+        if over.is_ok() || (pipeline.jobs().len() == 1 && !interrupted) {
             return;
         }
+        let jobs = pipeline.jobs().to_vec();
         drop(pipeline);
-        if let Some(inner) = inner.upgrade()
-            && let Err(error) = inner.resume_orphans().await
-        {
+        let Some(inner) = inner.upgrade() else { return };
+        if interrupted {
+            inner.recover(jobs).await;
+        } else if let Err(error) = inner.resume_orphans().await {
             tracing::warn!(%error, "the other jobs of a failed pipeline could not be resumed");
         }
     })
-}
-
-impl OpenInput for Planner {
-    fn open(&self, object: &Object) -> Result<Opened> {
-        let source = self.connector(object)?.readable(&object.name)?;
-        Ok(Opened { source, delay: self.delay(object)?, late: self.late_table(object)? })
-    }
-
-    fn delay(&self, object: &Object) -> Result<Option<i64>> {
-        Planner::delay(self, object)
-    }
 }
 
 /// Objects that a job reads or writes.

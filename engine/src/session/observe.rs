@@ -14,6 +14,7 @@ use catalog::Job;
 use crate::error::Result;
 use crate::runtime::dataflow::Dataflow;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::planning::plan_job;
 use crate::session::{Engine, Inner};
 
 pub use crate::runtime::metrics::{BOUNDS as DURATION_BOUNDS, CheckpointRecord, Distribution, NodeTotals};
@@ -103,7 +104,7 @@ impl Inner {
             return Ok(self.graph(pipeline.flow(), pipeline.metrics()));
         }
         let planner = self.planner(self.snapshot().await?);
-        let flow = Dataflow::build(vec![self.plan_job(&planner, job).await?], &planner)?;
+        let flow = Dataflow::build(vec![plan_job(&planner, job).await?], &planner)?;
         let nothing = Metrics::new(self.options.parallelism, flow.nodes.len(), flow.jobs.len());
         Ok(self.graph(&flow, &nothing))
     }

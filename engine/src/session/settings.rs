@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::plan::guard::OnError;
-use crate::session::jobs::ON_ERROR;
+use crate::runtime::planning::ON_ERROR;
 
 /// Statements that change rows return after all views reflect them.
 const IMPLICIT_FLUSH: &str = "implicit_flush";

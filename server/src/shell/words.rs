@@ -69,6 +69,7 @@ mod tests {
             base_dir: dir.path().to_path_buf(),
             clock: std::sync::Arc::new(catalog::SystemClock::new()),
             limits: engine::session::Limits::default(),
+            cluster: None,
         };
         let engine = engine::session::Engine::open(options).await.unwrap();
         let mut unknown = Vec::new();

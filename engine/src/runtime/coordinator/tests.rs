@@ -31,7 +31,7 @@ fn starts(commands: &[Command]) -> Vec<(u64, bool)> {
 }
 
 fn done(slot: usize, epoch: u64, rows_in: u64, input: Input) -> Event {
-    Event::EpochDone { slot, epoch, rows_in, input, seen: vec![], moment: None }
+    Event::EpochDone(EpochDone { slot, epoch, rows_in, input, seen: vec![], moment: None })
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn nothing_is_committed_while_history_is_read() {
 }
 
 fn timed_done(epoch: u64, seen: Seen, moment: Option<i64>) -> Event {
-    Event::EpochDone { slot: 0, epoch, rows_in: 0, input: Input::Idle, seen: vec![seen], moment }
+    Event::EpochDone(EpochDone { slot: 0, epoch, rows_in: 0, input: Input::Idle, seen: vec![seen], moment })
 }
 
 /// The watermarks of the epochs that open.
@@ -118,8 +118,9 @@ fn a_watermark_that_moved_opens_epochs_until_it_has_had_its_effects() {
 #[test]
 fn a_moment_opens_an_epoch_when_it_comes() {
     let mut coordinator = Coordinator::new(Settings { fresh: false, ..settings(1) });
-    let done =
-        |epoch, moment| Event::EpochDone { slot: 0, epoch, rows_in: 0, input: Input::Idle, seen: vec![], moment };
+    let done = |epoch, moment| {
+        Event::EpochDone(EpochDone { slot: 0, epoch, rows_in: 0, input: Input::Idle, seen: vec![], moment })
+    };
     coordinator.on(0, Event::Started);
     coordinator.on(1, done(1, None));
     assert_eq!(coordinator.on(1, done(2, Some(500))), [Command::WakeAt(500)]);

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::operator::Epoch;
 use crate::plan::build::internal_schema;
 use crate::runtime::dataflow::{Target as Output, key_columns};
+use crate::runtime::planning::target;
 use crate::session::Inner;
 use crate::sql::change::{self, ChangeQuery, Layout, NEW_ROWS};
 use crate::sql::context::{Mode, Planned, Planner, relations};
@@ -59,7 +60,7 @@ impl Inner {
         refuse_views(&table)?;
         refuse_second_writer(planner, &table)?;
         let Planned { logical, state, .. } = planner.inserted(insert, &table, Mode::Batch, tables).await?;
-        Ok(match (&insert.mode, self.target(planner, &table)?) {
+        Ok(match (&insert.mode, target(planner, &table)?) {
             (_, Output::Sink { factory, object }) => {
                 let rows = self.rows(&object, state, logical).await?;
                 let inserted = rows.num_rows() as u64;

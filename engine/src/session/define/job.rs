@@ -6,12 +6,10 @@ use catalog::{Job, JobKind, JobStatus, Object, ObjectId, ObjectKind, Snapshot};
 
 use super::{Draft, Existing, distinct_ids};
 use crate::error::{Error, Position, Result};
-use crate::plan::build::Emission;
+use crate::runtime::planning::plan_insert;
 use crate::session::Inner;
 use crate::session::settings::Settings;
-use crate::sql::context::{Mode, Planner, refuse_volatile, relations};
 use crate::sql::statement::{Insert, InsertMode, ParsedStatement};
-use crate::sql::table::physical_schema;
 
 impl Draft {
     /// One or several INSERTs as a job.
@@ -58,7 +56,7 @@ impl Draft {
                     .hint("use INSERT INTO: into a table with PRIMARY KEY it replaces the rows with the same keys"));
             }
             let table = planner.object(&insert.table, None).map_err(|e| e.at(Some(parsed.position)))?;
-            let part = inner.plan_insert(&planner, insert).await.map_err(|e| e.at(Some(parsed.position)))?;
+            let part = plan_insert(&planner, insert).await.map_err(|e| e.at(Some(parsed.position)))?;
             self.refuse_second_writer(&table, parsed.position)?;
             targets.push(table.id);
             inputs.extend(distinct_ids(part.plan.scanned()));
@@ -101,40 +99,4 @@ pub fn writer_of(snapshot: &Snapshot, table: ObjectId) -> Option<&Arc<Job>> {
         job.kind != JobKind::MaterializedView && job.status != JobStatus::Finished && job.targets.contains(&table)
     };
     snapshot.jobs.values().find(writes)
-}
-
-impl Inner {
-    /// Plans one INSERT of a job.
-    pub async fn plan_insert(&self, planner: &Planner, insert: &Insert) -> Result<crate::runtime::dataflow::Part> {
-        let position = relations(&insert.query).first().and_then(|(_, position)| *position);
-        let table = planner.object(&insert.table, None)?;
-        if !matches!(table.kind, ObjectKind::Table | ObjectKind::Connector) {
-            return Err(Error::sql(format!("{} is a view and cannot be written", table.name))
-                .at(position)
-                .hint("insert into the tables that it reads"));
-        }
-        let mut planned = planner.inserted(insert, &table, Mode::Continuous, &[]).await?;
-        // Defaults and computed columns may call what a continuous query must not.
-        refuse_volatile(&planned.logical)?;
-        planned.emission = Emission { on_window_close: insert.on_window_close, processing_time: true };
-        let plan = planner.incremental(&planned, &*physical_schema(&table)?)?;
-        if table.insert_only && !plan.root().is_some_and(|root| root.properties.insert_only) {
-            return Err(Error::sql(format!("{} is APPEND ONLY, but this query takes rows back", table.name))
-                .at(position)
-                .hint("create the table without APPEND ONLY, or keep the result in a materialized view"));
-        }
-        let target = self.target(planner, &table)?;
-        Ok(crate::runtime::dataflow::Part { plan, target })
-    }
-
-    /// Where changes of an object go.
-    pub fn target(&self, planner: &Planner, object: &Arc<Object>) -> Result<crate::runtime::dataflow::Target> {
-        use crate::runtime::dataflow::Target;
-        Ok(match object.kind {
-            ObjectKind::Connector => {
-                Target::Sink { object: object.clone(), factory: planner.connector(object)?.writable(&object.name)? }
-            }
-            _ => Target::Table(object.clone()),
-        })
-    }
 }

@@ -1,0 +1,167 @@
+//! Jobs on the slots of workers: where they run, and how they go on when workers come and go.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::ObjectId;
+use storage::Warehouse;
+
+use crate::cluster::{WorkerInfo, Workers, WorkersOptions, listen};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::host::{Here, Site};
+use crate::runtime::pipeline::{Phase, Pipeline};
+use crate::session::{Engine, EngineOptions, Inner};
+
+/// Several workers that come or go within this time are one change.
+const TOGETHER: Duration = Duration::from_millis(30);
+/// How long to wait after a start that failed; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often a job that is being recovered is looked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How an engine takes workers in.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// Where they join. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How often a worker has to be heard of.
+    pub heartbeat: Duration,
+    /// After how much silence it is lost.
+    pub timeout: Duration,
+    /// What a worker must know to join, if anything.
+    pub secret: Option<String>,
+}
+
+/// Takes workers in, if the options say so.
+pub(super) async fn workers(options: &EngineOptions, warehouse: &Warehouse) -> Result<Option<Arc<Workers>>> {
+    let Some(cluster) = &options.cluster else { return Ok(None) };
+    let (listener, address) = listen(cluster.listen).await?;
+    tracing::info!("workers join at {address}");
+    let options_of_workers = WorkersOptions {
+        warehouse: warehouse.root().to_string(),
+        heartbeat: cluster.heartbeat,
+        timeout: cluster.timeout,
+        secret: cluster.secret.clone(),
+        address,
+    };
+    Ok(Some(Workers::start(listener, options_of_workers, options.clock.clone())))
+}
+
+impl Engine {
+    /// The workers of the cluster; `None` if this process runs its jobs itself.
+    pub fn workers(&self) -> Option<Vec<WorkerInfo>> {
+        self.inner.workers.as_ref().map(|workers| workers.list())
+    }
+
+    /// Where workers join, if this process takes any in.
+    pub fn cluster_address(&self) -> Option<SocketAddr> {
+        self.inner.workers.as_ref().map(|workers| workers.address())
+    }
+}
+
+impl Inner {
+    /// Where slots of a pipeline that starts now are to run.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is no worker.
+    pub fn sites(&self) -> Result<Vec<Arc<dyn Site>>> {
+        let Some(workers) = &self.workers else {
+            return Ok(vec![Arc::new(Here { warehouse: self.warehouse.clone(), slots: self.options.parallelism })]);
+        };
+        let sites = workers.sites();
+        if sites.is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, "no worker has joined, so no job can run")
+                .hint(format!("start one: frazil worker --coordinator {}", workers.address())));
+        }
+        Ok(sites)
+    }
+
+    /// Moves jobs whenever workers come or go.
+    pub(super) fn follow_workers(&self) {
+        let Some(workers) = &self.workers else { return };
+        let mut changes = workers.changes();
+        let this = self.this.clone();
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                tokio::time::sleep(TOGETHER).await;
+                changes.mark_unchanged();
+                let Some(inner) = this.upgrade() else { return };
+                inner.rebalance().await;
+            }
+        });
+    }
+
+    /// Gives every pipeline the slots that there are now: one that runs on others stops after a checkpoint and goes on there.
+    async fn rebalance(&self) {
+        let Some(workers) = &self.workers else { return };
+        let now: Vec<String> = workers.sites().iter().map(|site| site.address()).collect();
+        let pipelines = self.pipelines.lock().await.clone();
+        for pipeline in pipelines {
+            // One that has lost slots is on its way back already, and new ones are started where there are slots now.
+            if now.is_empty() || pipeline.addresses() == now || pipeline.phase().is_over() {
+                continue;
+            }
+            let jobs = pipeline.jobs().to_vec();
+            tracing::info!(workers = now.len(), "moving jobs to the workers that there are now");
+            if let Err(error) = self.to_the_end(|inner| async move { inner.launch_jobs(&jobs).await }).await {
+                tracing::warn!(%error, "jobs could not be moved");
+                self.recover(pipeline.jobs().to_vec()).await;
+            }
+        }
+        if !now.is_empty()
+            && let Err(error) = self.resume_orphans().await
+        {
+            tracing::warn!(%error, "jobs that waited for a worker could not be resumed");
+        }
+        workers.dismiss_drained();
+    }
+
+    /// Starts jobs again that have lost slots, until that succeeds or there is nobody to run them: then the next worker that joins
+    /// brings them back.
+    pub(super) async fn recover(&self, jobs: Vec<ObjectId>) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let running = self.local_jobs().await;
+            if jobs.iter().all(|job| running.contains(job)) {
+                return;
+            }
+            let again = jobs.clone();
+            let error = match self.to_the_end(|inner| async move { inner.launch_jobs(&again).await }).await {
+                Ok(_) => return,
+                Err(error) => error,
+            };
+            // Somebody else runs them now; or nobody can.
+            if error.kind() == ErrorKind::Fenced || self.sites().is_err() {
+                tracing::warn!(%error, "jobs wait to be recovered");
+                return;
+            }
+            tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "jobs could not be recovered yet");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Waits until a pipeline has read its history, or the one that goes on for it if slots are lost meanwhile.
+    pub(super) async fn ready(&self, mut pipeline: Arc<Pipeline>) -> Result<()> {
+        loop {
+            let ready = pipeline.ready().await;
+            if ready.is_ok() || !matches!(pipeline.phase(), Phase::Interrupted(_)) {
+                return ready;
+            }
+            let jobs = pipeline.jobs().to_vec();
+            pipeline = loop {
+                tokio::time::sleep(POLL).await;
+                let running = self.pipelines.lock().await.clone();
+                let goes_on = |other: &Arc<Pipeline>| {
+                    !Arc::ptr_eq(other, &pipeline) && jobs.iter().any(|job| other.jobs().contains(job))
+                };
+                if let Some(next) = running.into_iter().find(goes_on) {
+                    break next;
+                }
+                self.sites()?;
+            };
+        }
+    }
+}
