@@ -10,6 +10,7 @@ from server import Server
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="kills per job in the exactly-once tests")
     parser.addoption("--reads", type=int, default=60, help="comparing queries in the consistency test")
+    parser.addoption("--chaos", type=int, default=20, help="seconds for which the cluster is disturbed")
     parser.addoption("--soak", type=int, default=0, help="seconds that the test of the number of files may take")
     parser.addoption("--screenshots", help="a directory for pictures of the page; by default they go with the other temporary files")
     parser.addoption("--seed", type=int, default=1, help="decides when kills happen")

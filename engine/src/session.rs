@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use catalog::{Clock, ObjectId, Snapshot, Version};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::access::Rights;
 use crate::cluster::Workers;
+use crate::cluster::leader::Leadership;
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
 use crate::runtime::pipeline::{Phase, Pipeline};
@@ -140,6 +142,8 @@ pub(crate) struct Inner {
     /// Runs ad-hoc queries, away from everything that streams.
     adhoc: adhoc::QueryThreads,
     pipelines: tokio::sync::Mutex<Vec<Arc<Pipeline>>>,
+    /// No job is started any more.
+    closing: AtomicBool,
     /// What all pipelines that this process ever ran have counted.
     observed: observe::Observed,
     /// Where paths of connector tables start whose files were run here, wherever that was when the tables were created.
@@ -154,6 +158,8 @@ pub(crate) struct Inner {
     owner: String,
     /// Who runs the slots of jobs, if not this process.
     workers: Option<Arc<Workers>>,
+    /// The right to lead, once a coordinator has it.
+    leadership: OnceLock<Leadership>,
 }
 
 impl Engine {
@@ -171,6 +177,7 @@ impl Engine {
             this: this.clone(),
             adhoc,
             pipelines: tokio::sync::Mutex::default(),
+            closing: AtomicBool::new(false),
             observed: observe::Observed::default(),
             base_dirs: Mutex::default(),
             started_ms: options.clock.now_ms(),
@@ -181,6 +188,7 @@ impl Engine {
             groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
             workers,
+            leadership: OnceLock::new(),
             warehouse,
             options,
         });
@@ -226,6 +234,7 @@ impl Engine {
 
     /// Executes one statement. Queries read one version; INSERT returns when committed; a view created here runs in this process.
     pub async fn execute(&self, parsed: &ParsedStatement) -> Result<Answer> {
+        self.inner.refuse_while_standing_by()?;
         let at = Some(parsed.position);
         let timeout = self.timeout();
         // Boxed: what is alive while a statement is planned is large, and callers nest.
@@ -258,6 +267,7 @@ impl Engine {
 
     /// Takes a last checkpoint of every running job, tiers what is hot, gives the leases back.
     pub async fn shutdown(&self) -> Result<()> {
+        self.inner.closing.store(true, Ordering::Release);
         let pipelines = std::mem::take(&mut *self.inner.pipelines.lock().await);
         let mut first = Ok(());
         let snapshot = self.inner.snapshot().await?;
@@ -265,10 +275,15 @@ impl Engine {
         let targets: Vec<_> = jobs.flat_map(|job| job.targets.clone()).collect();
         for pipeline in pipelines {
             if !pipeline.phase().is_over() {
-                first = first.and(pipeline.stop().await);
+                let stopped = pipeline.stop().await;
+                // One that has just lost its slots goes on from its last checkpoint whenever the warehouse is opened again.
+                if !matches!(pipeline.phase(), Phase::Interrupted(_)) {
+                    first = first.and(stopped);
+                }
             }
         }
-        first.and(self.inner.maintenance.finish(&targets).await)
+        let finished = first.and(self.inner.maintenance.finish(&targets).await);
+        finished.and(self.inner.resign().await)
     }
 
     /// The newest version of the warehouse's catalog.

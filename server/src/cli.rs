@@ -148,9 +148,9 @@ pub struct CoordinatorArgs {
 /// Arguments of `frazil worker`.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// Where the coordinator takes workers in, as host and port.
-    #[arg(short, long, value_name = "HOST:PORT", default_value = DEFAULT_CLUSTER, env = "FRAZIL_COORDINATOR")]
-    pub coordinator: String,
+    /// Where the coordinator takes workers in, as host and port; of several, separated by commas, the one that leads.
+    #[arg(short, long, value_name = "HOST:PORT", default_value = DEFAULT_CLUSTER, env = "FRAZIL_COORDINATOR", value_delimiter = ',')]
+    pub coordinator: Vec<String>,
     /// How many slots it has for every job; the number of cores unless given.
     #[arg(long, env = "FRAZIL_SLOTS", value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
     pub slots: Option<u16>,

@@ -34,7 +34,7 @@ pub async fn work(args: WorkerArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let (listener, address) = listen(args.listen).await?;
     let options = WorkerOptions {
-        coordinator: args.coordinator,
+        coordinators: args.coordinator,
         slots: args.slots.map_or_else(cli::default_parallelism, usize::from),
         advertise: args.advertise,
         secret: args.cluster_secret,

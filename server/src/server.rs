@@ -39,16 +39,21 @@ pub async fn run(args: ServerArgs, cluster: Option<ClusterOptions>) -> Result<()
     .await?;
     refuse_open_doors(&engine, &args).await?;
     let door = Arc::new(Door::new(clock));
-    let (pg, pg_address) = listen(args.pg).await?;
     let (http, http_address) = listen(args.http).await?;
     let ready = Arc::new(AtomicBool::new(false));
     let context = http::Context { engine: engine.clone(), ready: ready.clone(), door: door.clone() };
     let serve_http = http::serve(context, http, http_tls);
     let serve_pg = async {
-        engine.resume().await?;
+        engine.lead().await.map_err(Failure::from)?;
+        // A coordinator that stands by does not accept what it cannot answer.
+        let (pg, pg_address) = listen(args.pg).await?;
+        engine.resume().await.map_err(Failure::from)?;
         ready.store(true, Ordering::Release);
         tracing::info!("ready: PostgreSQL protocol on {pg_address}, HTTP on {http_address}");
-        pg::serve(engine.clone(), pg, door, pg_tls).await
+        tokio::select! {
+            served = pg::serve(engine.clone(), pg, door, pg_tls) => served.map_err(Failure::from),
+            deposed = engine.deposed() => Err(Failure::from(deposed)),
+        }
     };
     tokio::select! {
         served = serve_pg => served?,

@@ -13,6 +13,7 @@ pub mod random;
 pub mod rewrite;
 pub mod suite;
 pub mod warehouse;
+mod workers;
 
 pub use mode::{MODES, Mode};
 pub use play::play;

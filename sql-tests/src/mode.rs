@@ -33,6 +33,27 @@ pub enum Death {
     AfterCheckpoints,
 }
 
+/// Who runs the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runners {
+    /// The process that has the warehouse open.
+    Itself,
+    /// So many workers with a slot each.
+    Workers(usize),
+    /// As many, of which the oldest is killed after every statement, and a new one joins.
+    ComeAndGo(usize),
+}
+
+impl Runners {
+    /// How many workers there are.
+    pub fn workers(self) -> usize {
+        match self {
+            Self::Itself => 0,
+            Self::Workers(workers) | Self::ComeAndGo(workers) => workers,
+        }
+    }
+}
+
 /// One way to play a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode {
@@ -46,6 +67,8 @@ pub struct Mode {
     pub rows: Rows,
     /// When the program dies and a new one opens the warehouse.
     pub death: Death,
+    /// Who runs the jobs.
+    pub runners: Runners,
     /// At the end all rows of all tables are deleted, and every view must be as over empty tables.
     pub emptied: bool,
 }
@@ -58,6 +81,7 @@ impl Mode {
         parallelism: &[1],
         rows: Rows::Together,
         death: Death::Never,
+        runners: Runners::Itself,
         emptied: false,
     };
 }
@@ -71,6 +95,8 @@ pub const MODES: &[Mode] = &[
     Mode { name: "views-last-3-tasks", views: Views::AfterData, parallelism: &[3], ..Mode::STRAIGHT },
     Mode { name: "killed", parallelism: &[1, 2, 3], death: Death::AfterStatements, ..Mode::STRAIGHT },
     Mode { name: "restored", parallelism: &[3, 1, 2], death: Death::AfterCheckpoints, ..Mode::STRAIGHT },
+    Mode { name: "workers", runners: Runners::Workers(3), ..Mode::STRAIGHT },
+    Mode { name: "workers-come-and-go", runners: Runners::ComeAndGo(3), ..Mode::STRAIGHT },
     Mode { name: "one-by-one", rows: Rows::OneByOne, ..Mode::STRAIGHT },
     Mode { name: "reversed", rows: Rows::Reversed, parallelism: &[3], ..Mode::STRAIGHT },
     Mode { name: "emptied", emptied: true, parallelism: &[2], ..Mode::STRAIGHT },

@@ -17,7 +17,8 @@ use sqllogictest::{DBOutput, DefaultColumnType};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::mode::{Death, Mode, Rows, Views};
+use crate::mode::{Death, Mode, Rows, Runners, Views};
+use crate::workers::{Workers, cluster};
 
 /// Results are committed at this interval: short, so that a test sees several checkpoints.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
@@ -76,6 +77,7 @@ pub struct Warehouse {
 struct Process {
     runtime: Runtime,
     engine: Engine,
+    workers: Workers,
 }
 
 /// The rows of a statement, or nothing but that it is done, and with how many rows.
@@ -139,6 +141,9 @@ impl Warehouse {
         if self.mode.death != Death::Never {
             self.restart().await?;
         }
+        if let (Runners::ComeAndGo(_), Some(process)) = (self.mode.runners, &mut self.process) {
+            process.workers.replace_oldest()?;
+        }
         reply
     }
 
@@ -185,18 +190,17 @@ impl Warehouse {
     }
 
     async fn open(&mut self, tasks: usize) -> Result<(), engine::Error> {
+        let clock: Arc<dyn Clock> =
+            Arc::new(Later { clock: SystemClock::new(), by: BETWEEN_LIVES * self.openings, days: self.days.clone() });
+        let workers = self.mode.runners.workers();
         let options = EngineOptions {
             warehouse: self.directory(),
             parallelism: tasks,
             commit_interval: COMMIT_INTERVAL,
             base_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("slt"),
-            clock: Arc::new(Later {
-                clock: SystemClock::new(),
-                by: BETWEEN_LIVES * self.openings,
-                days: self.days.clone(),
-            }),
+            clock: clock.clone(),
             limits: engine::session::Limits::default(),
-            cluster: None,
+            cluster: (workers > 0).then(cluster),
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -206,7 +210,9 @@ impl Warehouse {
         let opened = runtime.spawn(Engine::open(options)).await;
         let engine = opened.map_err(|e| engine::Error::internal("opening the warehouse panicked").because(e))??;
         self.openings += 1;
-        self.process = Some(Process { runtime, engine });
+        engine.lead().await?;
+        let workers = Workers::start(&engine, clock, workers).await?;
+        self.process = Some(Process { runtime, engine, workers });
         Ok(())
     }
 
@@ -218,7 +224,7 @@ impl Warehouse {
     }
 
     async fn close(&mut self) -> Result<(), engine::Error> {
-        let Some(Process { runtime, engine }) = self.process.take() else { return Ok(()) };
+        let Some(Process { runtime, engine, workers: _workers }) = self.process.take() else { return Ok(()) };
         let closed = runtime.spawn(async move { engine.shutdown().await }).await;
         runtime.shutdown_background();
         closed.map_err(|e| engine::Error::internal("the shutdown panicked").because(e))?

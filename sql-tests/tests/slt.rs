@@ -70,6 +70,16 @@ fn restored() {
 }
 
 #[test]
+fn workers() {
+    play_all("workers");
+}
+
+#[test]
+fn workers_come_and_go() {
+    play_all("workers-come-and-go");
+}
+
+#[test]
 fn one_by_one() {
     play_all("one-by-one");
 }

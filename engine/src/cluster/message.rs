@@ -31,7 +31,11 @@ pub enum ToWorker {
         warehouse: String,
         /// How often it has to be heard of.
         heartbeat: Duration,
+        /// After how much silence one side counts the other as lost.
+        timeout: Duration,
     },
+    /// The coordinator lives.
+    Beat,
     /// Make slots of a pipeline ready.
     Deploy(Box<Order>),
     /// Rows of a table that the next epoch takes; they come with the message.

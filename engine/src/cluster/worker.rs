@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,11 +37,14 @@ use crate::sql::context::Planner;
 /// How long to wait before a coordinator that cannot be reached is asked again.
 const RECONNECT: Duration = Duration::from_millis(250);
 
+/// How long a coordinator may take to say welcome.
+const WELCOME: Duration = Duration::from_secs(5);
+
 /// What a worker is started with.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// Where the coordinator takes workers in: host and port.
-    pub coordinator: String,
+    /// Where coordinators take workers in, as host and port; one of them leads.
+    pub coordinators: Vec<String>,
     /// How many slots it has for every pipeline.
     pub slots: usize,
     /// How other workers reach it, if not at the address that it listens on: host and port.
@@ -140,8 +144,8 @@ impl Worker {
         let mut leave = std::pin::pin!(leave);
         let mut leaving = false;
         let mut told = false;
-        loop {
-            let ended = self.serve(leave.as_mut(), &mut leaving).await;
+        for coordinator in self.options.coordinators.iter().cycle() {
+            let ended = self.serve(coordinator, leave.as_mut(), &mut leaving).await;
             // Whoever is cut off is not counted on any more, and what it has not reported is computed again elsewhere.
             self.deployments.release_all();
             match ended {
@@ -149,11 +153,11 @@ impl Worker {
                 Err(error) if error.kind() == ErrorKind::Denied => return Err(error),
                 Ok(End::Cut(_)) | Err(_) if leaving => return Ok(()),
                 Ok(End::Cut(error)) => {
-                    tracing::warn!(%error, "the coordinator is gone; asking for it until it is back");
+                    tracing::warn!(%error, "the coordinator is gone; looking for the one that leads");
                     told = true;
                 }
                 Err(error) if !told => {
-                    tracing::warn!(%error, "the coordinator cannot be reached; asking for it until it is there");
+                    tracing::warn!(%error, "no coordinator takes workers in; asking until one does");
                     told = true;
                 }
                 Err(_) => {}
@@ -163,10 +167,17 @@ impl Worker {
                 () = leave.as_mut() => return Ok(()),
             }
         }
+        Err(Error::new(ErrorKind::Option, "a worker needs the address of a coordinator"))
     }
 
-    async fn serve(&self, mut leave: std::pin::Pin<&mut impl Future<Output = ()>>, leaving: &mut bool) -> Result<End> {
-        let mut client = service::connect(&self.options.coordinator).await?;
+    /// Works for one coordinator until the connection ends.
+    async fn serve(
+        &self,
+        coordinator: &str,
+        mut leave: Pin<&mut impl Future<Output = ()>>,
+        leaving: &mut bool,
+    ) -> Result<End> {
+        let mut client = service::connect(coordinator).await?;
         let (outbox, sent) = mpsc::unbounded_channel::<FlightData>();
         let outbox = Outbox(outbox);
         outbox.send(&FromWorker::Join {
@@ -179,9 +190,13 @@ impl Worker {
         let answer = client.do_exchange(sent).await.map_err(|status| service::error(&status))?;
         let mut incoming = answer.into_inner();
         let mut session: Option<Session> = None;
+        let mut timeout = WELCOME;
         loop {
             let data = tokio::select! {
                 data = incoming.message() => data,
+                () = tokio::time::sleep(timeout) => {
+                    return Ok(End::Cut(Error::new(ErrorKind::Unavailable, "the coordinator fell silent")));
+                }
                 () = leave.as_mut(), if !*leaving => {
                     *leaving = true;
                     outbox.send(&FromWorker::Drain);
@@ -198,8 +213,9 @@ impl Worker {
             match (wire::read(&data)?, &mut session) {
                 (ToWorker::Refused(error), _) => return Err(error.into()),
                 (ToWorker::Dismissed, _) => return Ok(End::Dismissed),
-                (ToWorker::Welcome { worker, warehouse, heartbeat }, _) => {
-                    tracing::info!(worker, coordinator = self.options.coordinator, "joined");
+                (ToWorker::Welcome { worker, warehouse, heartbeat, timeout: silence }, _) => {
+                    tracing::info!(worker, coordinator, "joined");
+                    timeout = silence;
                     let warehouse = detached(&warehouse, self.options.clock.clone())?;
                     let mut tasks = JoinSet::new();
                     tasks.spawn(beat(outbox.clone(), self.deployments.clone(), heartbeat));
@@ -289,7 +305,7 @@ impl Session {
             }
             ToWorker::Release { deployment } => self.deployments.release(&deployment),
             ToWorker::Probe => self.outbox.send(&FromWorker::Beat),
-            ToWorker::Welcome { .. } | ToWorker::Dismissed | ToWorker::Refused(_) => {}
+            ToWorker::Beat | ToWorker::Welcome { .. } | ToWorker::Dismissed | ToWorker::Refused(_) => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Workers {
     sooner: Notify,
     /// Counts joins and leaves.
     changes: watch::Sender<u64>,
+    /// Whether workers are taken in: only by a coordinator that leads.
+    open: AtomicBool,
 }
 
 struct State {
@@ -103,7 +106,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Workers {
-    /// Takes workers in on a port from now on, as long as somebody holds this.
+    /// Listens for workers as long as somebody holds this. They are turned away until [`Workers::open`] is called.
     pub fn start(listener: TcpListener, options: WorkersOptions, clock: Arc<dyn Clock>) -> Arc<Self> {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let patience = Patience { silence_ms: millis(options.timeout), probe_ms: millis(PROBE) };
@@ -114,6 +117,7 @@ impl Workers {
             state: Mutex::new(state),
             sooner: Notify::new(),
             changes: watch::Sender::new(0),
+            open: AtomicBool::new(false),
         });
         tokio::spawn(watch_over(Arc::downgrade(&workers)));
         let door = Door(Arc::downgrade(&workers));
@@ -134,6 +138,11 @@ impl Workers {
             }
         });
         workers
+    }
+
+    /// Takes workers in from now on.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
     }
 
     /// Where they join.
@@ -236,6 +245,7 @@ impl Workers {
             worker: worker.id,
             warehouse: self.options.warehouse.clone(),
             heartbeat: self.options.heartbeat,
+            timeout: self.options.timeout,
         });
         tracing::info!(worker = worker.id, address = worker.address, slots, "a worker has joined");
         self.sooner.notify_one();
@@ -264,7 +274,8 @@ impl Workers {
         self.on(Event::Heard(from));
         let Some(worker) = lock(&self.state).workers.get(&from).cloned() else { return };
         match message {
-            FromWorker::Join { .. } | FromWorker::Beat => {}
+            FromWorker::Join { .. } => {}
+            FromWorker::Beat => worker.send(&ToWorker::Beat),
             FromWorker::Drain => {
                 lock(&worker.inner).draining = true;
                 tracing::info!(worker = from, "a worker asks to leave");
@@ -380,6 +391,9 @@ struct Door(Weak<Workers>);
 impl service::Handler for Door {
     async fn exchange(&self, mut incoming: Streaming<FlightData>) -> Result<Sent<FlightData>, Status> {
         let workers = self.0.upgrade().ok_or_else(|| Status::unavailable("the coordinator is ending"))?;
+        if !workers.open.load(Ordering::Acquire) {
+            return Err(Status::unavailable("this coordinator stands by"));
+        }
         let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("nobody joins"))?;
         let joins = wire::read(&first).map_err(|error| service::status(&error))?;
         let FromWorker::Join { version, secret, slots, address } = joins else {

@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use catalog::ObjectId;
 use storage::Warehouse;
 
+use crate::cluster::leader::Candidate;
 use crate::cluster::{WorkerInfo, Workers, WorkersOptions, listen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::host::{Here, Site};
 use crate::runtime::pipeline::{Phase, Pipeline};
-use crate::session::{Engine, EngineOptions, Inner};
+use crate::session::{Engine, EngineOptions, Inner, owner};
 
 /// Several workers that come or go within this time are one change.
 const TOGETHER: Duration = Duration::from_millis(30);
@@ -61,7 +63,62 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Waits until this process leads among the coordinators of its warehouse; until then it answers no statements. Whoever
+    /// takes no workers in leads nobody, and need not wait.
+    ///
+    /// # Errors
+    /// If the catalog cannot be used.
+    pub async fn lead(&self) -> Result<()> {
+        let (Some(workers), Some(candidate)) = (&self.inner.workers, self.inner.candidate()) else { return Ok(()) };
+        let leadership = candidate.lead(owner::is_dead).await?;
+        tracing::info!("this coordinator leads");
+        let _ = self.inner.leadership.set(leadership);
+        workers.open();
+        Ok(())
+    }
+
+    /// Keeps the right to lead; resolves when it is lost, with the reason. From then on another process runs the jobs.
+    pub async fn deposed(&self) -> Error {
+        match (self.inner.candidate(), self.inner.leadership.get()) {
+            (Some(candidate), Some(leadership)) => candidate.keep(&leadership.lease).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
 impl Inner {
+    fn candidate(&self) -> Option<Candidate> {
+        let cluster = self.options.cluster.as_ref()?;
+        Some(Candidate {
+            catalog: self.warehouse.catalog().clone(),
+            clock: self.options.clock.clone(),
+            owner: self.owner.clone(),
+            ttl: cluster.timeout,
+        })
+    }
+
+    /// Only the coordinator that leads answers.
+    pub(super) fn refuse_while_standing_by(&self) -> Result<()> {
+        match self.workers.is_some() && self.leadership.get().is_none() {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::Unavailable, "this coordinator stands by: another one leads")
+                .hint("connect to the one that is /ready")),
+        }
+    }
+
+    /// Lets another coordinator lead.
+    pub(super) async fn resign(&self) -> Result<()> {
+        let Some(leadership) = self.leadership.get() else { return Ok(()) };
+        Ok(self.warehouse.catalog().release_leases(std::slice::from_ref(&leadership.lease)).await?)
+    }
+
+    /// Whether the holder of a lease is known not to use it any more.
+    pub(super) fn is_gone(&self, holder: &str) -> bool {
+        let deposed = self.leadership.get().and_then(|leadership| leadership.deposed.as_deref());
+        owner::is_dead(holder) || deposed == Some(holder)
+    }
+
     /// Where slots of a pipeline that starts now are to run.
     ///
     /// # Errors
@@ -133,7 +190,8 @@ impl Inner {
                 Err(error) => error,
             };
             // Somebody else runs them now; or nobody can.
-            if error.kind() == ErrorKind::Fenced || self.sites().is_err() {
+            let ending = self.closing.load(Ordering::Acquire);
+            if error.kind() == ErrorKind::Fenced || ending || self.sites().is_err() {
                 tracing::warn!(%error, "jobs wait to be recovered");
                 return;
             }

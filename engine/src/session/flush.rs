@@ -8,7 +8,7 @@ use catalog::{Job, JobStatus, ObjectId, ObjectKind, Snapshot, Version};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::checkpoint::{Payload, TablePosition};
-use crate::session::{Inner, jobs, owner};
+use crate::session::{Inner, jobs};
 
 /// How often the catalog is asked how far the jobs are.
 const POLL: Duration = Duration::from_millis(5);
@@ -112,7 +112,7 @@ impl Inner {
             return Ok(true);
         }
         let lease = self.warehouse.catalog().lease(&jobs::lease_name(job), self.options.clock.now_ms()).await?;
-        Ok(lease.is_some_and(|lease| lease.owner != self.owner && !owner::is_dead(&lease.owner)))
+        Ok(lease.is_some_and(|lease| lease.owner != self.owner && !self.is_gone(&lease.owner)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which jobs this process runs: takes their leases, plans them, groups them into pipelines, starts and stops these.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::runtime::commit::transact;
 use crate::runtime::dataflow::Dataflow;
 use crate::runtime::pipeline::{LEASE_TTL_MS, Phase, Pipeline, Setup};
 use crate::runtime::planning::plan_job;
-use crate::session::{Inner, owner};
+use crate::session::Inner;
 
 /// The lease that allows to run a job.
 pub fn lease_name(job: ObjectId) -> String {
@@ -33,6 +34,9 @@ impl Inner {
     /// The same without waiting. Gives the pipelines that run them.
     pub async fn launch_jobs(&self, jobs: &[ObjectId]) -> Result<Vec<Arc<Pipeline>>> {
         let mut pipelines = self.pipelines.lock().await;
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Unavailable, "the program is ending and starts no job any more"));
+        }
         let snapshot = self.warehouse.catalog().snapshot(None).await?;
         let status = |id: &ObjectId| snapshot.jobs.get(id).map(|job| job.status);
         let starts = |id: &&ObjectId| matches!(status(id), Some(JobStatus::Running | JobStatus::Failed));
@@ -135,7 +139,7 @@ impl Inner {
         let (catalog, clock) = (self.warehouse.catalog(), self.warehouse.clock());
         let name = lease_name(job);
         let now = clock.now_ms();
-        let dead = catalog.lease(&name, now).await?.map(|lease| lease.owner).filter(|o| owner::is_dead(o));
+        let dead = catalog.lease(&name, now).await?.map(|lease| lease.owner).filter(|o| self.is_gone(o));
         let taken = catalog.acquire_lease(&name, &self.owner, dead.as_deref(), now, LEASE_TTL_MS).await;
         taken.map_err(|error| match error.kind() {
             catalog::ErrorKind::Fenced => {
@@ -188,7 +192,7 @@ impl Inner {
                 continue;
             }
             let lease = self.warehouse.catalog().lease(&lease_name(job.id), now).await?;
-            if lease.is_none_or(|lease| owner::is_dead(&lease.owner)) {
+            if lease.is_none_or(|lease| self.is_gone(&lease.owner)) {
                 orphans.push(job.id);
             }
         }
@@ -228,7 +232,7 @@ impl Inner {
         let now = self.warehouse.clock().now_ms();
         for job in jobs {
             let lease = self.warehouse.catalog().lease(&lease_name(*job), now).await?;
-            if let Some(lease) = lease.filter(|lease| lease.owner != self.owner && !owner::is_dead(&lease.owner)) {
+            if let Some(lease) = lease.filter(|lease| lease.owner != self.owner && !self.is_gone(&lease.owner)) {
                 return Err(Error::new(ErrorKind::Fenced, "the job is run by another process")
                     .with("owner", lease.owner)
                     .hint("stop that process first"));

@@ -9,6 +9,7 @@ use datafusion::physical_plan::displayable;
 use datafusion::sql::sqlparser::ast;
 use storage::types::arrow_schema;
 
+use crate::cluster::WorkerInfo;
 use crate::error::{Error, Result};
 use crate::plan::build::Emission;
 use crate::plan::explain::explain;
@@ -108,6 +109,7 @@ impl Inner {
                 table(&["name", "parameters", "returns", "body"], sorted(lines.into_iter()))
             }
             Show::Jobs => self.show_jobs().await,
+            Show::Workers => self.show_workers(),
             Show::Users => table(&["name", "superuser", "can_connect"], users::users(&snapshot.access)),
             Show::Grants => table(&["object", "user", "privilege"], users::grants(&snapshot)),
             Show::Create(name) => {
@@ -121,10 +123,21 @@ impl Inner {
                 match value {
                     Some(value) => table(&[name], vec![vec![Some(value)]]),
                     None => Err(Error::sql(format!("there is no setting named {name}"))
-                        .hint("SHOW TABLES, SHOW VIEWS, SHOW FUNCTIONS, SHOW JOBS, SHOW USERS, SHOW GRANTS, SHOW CREATE TABLE name, SHOW commit_interval")),
+                        .hint("SHOW TABLES, SHOW VIEWS, SHOW FUNCTIONS, SHOW JOBS, SHOW WORKERS, SHOW USERS, SHOW GRANTS, SHOW CREATE TABLE name, SHOW commit_interval")),
                 }
             }
         }
+    }
+
+    fn show_workers(&self) -> Result<Answer> {
+        let workers = self.workers.as_ref().map(|workers| workers.list()).unwrap_or_default();
+        let line = |worker: WorkerInfo| {
+            let state = if worker.draining { "leaving" } else { "active" };
+            let numbers = [worker.slots, worker.deployments].map(|number| Some(number.to_string()));
+            let [slots, pipelines] = numbers;
+            vec![Some(worker.id.to_string()), Some(worker.address), slots, pipelines, Some(state.to_owned())]
+        };
+        table(&["worker", "address", "slots", "pipelines", "state"], workers.into_iter().map(line).collect())
     }
 
     async fn show_jobs(&self) -> Result<Answer> {

@@ -320,6 +320,8 @@ pub enum Show {
     Functions,
     /// `SHOW JOBS`.
     Jobs,
+    /// `SHOW WORKERS`: those whose slots run the jobs.
+    Workers,
     /// `SHOW USERS`.
     Users,
     /// `SHOW GRANTS`: who may do what with which table or view.

@@ -52,7 +52,8 @@ pub(super) fn explain(cursor: &mut Cursor) -> Result<Parsed> {
 }
 
 pub(super) fn show(cursor: &mut Cursor) -> Result<Parsed> {
-    const EXAMPLE: &str = "SHOW TABLES | VIEWS | FUNCTIONS | JOBS | USERS | GRANTS | CREATE TABLE name | setting";
+    const EXAMPLE: &str =
+        "SHOW TABLES | VIEWS | FUNCTIONS | JOBS | WORKERS | USERS | GRANTS | CREATE TABLE name | setting";
     cursor.expect("show", EXAMPLE)?;
     let position = cursor.position();
     let (show, text) = if cursor.accept("tables") {
@@ -63,6 +64,8 @@ pub(super) fn show(cursor: &mut Cursor) -> Result<Parsed> {
         (Show::Functions, "SHOW FUNCTIONS".to_owned())
     } else if cursor.accept("jobs") {
         (Show::Jobs, "SHOW JOBS".to_owned())
+    } else if cursor.accept("workers") {
+        (Show::Workers, "SHOW WORKERS".to_owned())
     } else if cursor.accept("users") || cursor.accept("roles") {
         (Show::Users, "SHOW USERS".to_owned())
     } else if cursor.accept("grants") {

@@ -1,0 +1,252 @@
+"""A coordinator and workers: what they compute, and that nobody notices when one of them dies, stops, leaves or joins."""
+
+import random
+import signal
+import threading
+import time
+
+import psycopg
+import pytest
+
+import flights
+from cluster import Cluster
+from frazil import ROOT, Warehouse, difference
+from test_exactly_once import NEXMARK_TABLES
+
+# Rows and keys of a table that is written all the time.
+LOAD = """
+CREATE TABLE load (k BIGINT, v BIGINT) WITH (
+  'connector' = 'datagen', 'rows-per-second' = '5000',
+  'fields.k.kind' = 'random', 'fields.k.min' = '0', 'fields.k.max' = '2000',
+  'fields.v.kind' = 'sequence', 'fields.v.start' = '1', 'fields.v.end' = '1000000000');
+CREATE MATERIALIZED VIEW by_key AS SELECT k, COUNT(*) AS n, SUM(v) AS s FROM load GROUP BY k;
+CREATE MATERIALIZED VIEW total AS SELECT SUM(n) AS n, CAST(SUM(s) AS BIGINT) AS s FROM by_key;
+"""
+
+
+def consistent(cluster):
+    """Both layers as of one version, and what the sequence numbers say: no row is lost, none is there twice."""
+    sql = "SELECT (SELECT SUM(n) FROM by_key), (SELECT SUM(s) FROM by_key), (SELECT n FROM total), (SELECT s FROM total)"
+    n, s, total_n, total_s = cluster.rows(sql)[0]
+    assert (n, s) == (total_n, total_s), "layers disagree"
+    return n or 0
+
+
+def progresses(cluster):
+    before = consistent(cluster)
+    cluster.wait(lambda: consistent(cluster) > before, "rows go on to come")
+
+
+def verified(cluster, *views):
+    for view in views:
+        result = cluster.rows(f"VERIFY MATERIALIZED VIEW {view}")[0]
+        assert result[1] == "equal", (view, result)
+
+
+def test_flights_on_three_workers(tmp_path, oracle):
+    with Cluster(tmp_path) as cluster:
+        cluster.submit(flights.SQL)
+        cluster.wait_until_finished(*oracle)
+    warehouse = Warehouse(tmp_path / "warehouse")
+    for name, (types, wanted) in oracle.items():
+        assert difference(warehouse.table(name, types), wanted) == "", name
+
+
+@pytest.mark.parametrize("query", ["q4", "q5", "q7", "q8"])
+def test_nexmark_on_three_workers(tmp_path, query):
+    tables = "".join(
+        f"CREATE TABLE {name} ({columns}, WATERMARK FOR date_time AS date_time - INTERVAL '4' SECOND)"
+        f" WITH ('connector' = 'nexmark', 'nexmark.table' = '{name}', 'nexmark.events' = '60000');\n"
+        for name, columns in NEXMARK_TABLES.items()
+    )
+    text = tables + (ROOT / "benches" / "nexmark" / f"{query}.sql").read_text()
+    (tmp_path / "job.sql").write_text(text)
+    with Cluster(tmp_path) as cluster:
+        cluster.submit(tmp_path / "job.sql")
+        views = [row[0] for row in cluster.rows("SHOW JOBS")]
+        cluster.wait_until_finished(*views)
+        assert cluster.rows(f"SELECT COUNT(*) FROM {views[-1]}")[0][0] > 0
+        verified(cluster, *views)
+
+
+def test_a_killed_worker_is_replaced_by_the_others_within_a_moment(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        cluster.execute(LOAD)
+        progresses(cluster)
+        cluster.workers[1].kill()
+        killed = time.monotonic()
+        progresses(cluster)
+        # Two commits, and much patience with a busy machine. A missing heartbeat alone would take 2 s to notice.
+        assert time.monotonic() - killed < 10
+        assert len(cluster.rows("SHOW WORKERS")) == 2
+        verified(cluster, "by_key", "total")
+
+
+def test_a_worker_that_hangs_is_given_up_and_comes_back(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        cluster.execute(LOAD)
+        progresses(cluster)
+        cluster.workers[0].signal(signal.SIGSTOP)
+        cluster.wait(lambda: len(cluster.rows("SHOW WORKERS")) == 2, "the silent worker is given up")
+        progresses(cluster)
+        cluster.workers[0].signal(signal.SIGCONT)
+        cluster.wait_for_workers(3)
+        progresses(cluster)
+        verified(cluster, "by_key", "total")
+
+
+def test_workers_join_and_leave_without_a_gap(tmp_path):
+    with Cluster(tmp_path, workers=1) as cluster:
+        cluster.execute(LOAD)
+        progresses(cluster)
+        cluster.add_worker()
+        cluster.wait_for_workers(2)
+        progresses(cluster)
+        # It hands over what it has and ends by itself.
+        assert cluster.workers[0].stop() == 0, cluster.logs()
+        assert len(cluster.rows("SHOW WORKERS")) == 1
+        progresses(cluster)
+        verified(cluster, "by_key", "total")
+
+
+def test_without_workers_jobs_wait_and_new_ones_are_refused(tmp_path):
+    with Cluster(tmp_path, workers=0) as cluster:
+        cluster.execute("CREATE TABLE t (k BIGINT PRIMARY KEY)")
+        with pytest.raises(psycopg.Error, match="no worker has joined.*frazil worker --coordinator"):
+            cluster.execute("CREATE MATERIALIZED VIEW v AS SELECT COUNT(*) AS n FROM t")
+        assert cluster.rows("SELECT * FROM t") == []
+        cluster.add_worker()
+        cluster.wait_for_workers(1)
+        cluster.execute("CREATE MATERIALIZED VIEW v AS SELECT COUNT(*) AS n FROM t; INSERT INTO t VALUES (1), (2); FLUSH")
+        assert cluster.rows("SELECT n FROM v") == [(2,)]
+        cluster.workers[0].kill()
+        cluster.execute("INSERT INTO t VALUES (3)")
+        cluster.add_worker()
+        cluster.wait(lambda: cluster.rows("SELECT n FROM v") == [(3,)], "the job is back")
+
+
+def test_a_worker_that_may_not_join_says_why(tmp_path):
+    with Cluster(tmp_path, workers=0, options=("--cluster-secret", "known")) as cluster:
+        stranger = cluster.add_worker()
+        assert stranger.process.wait(30) == 1
+        assert "does not know the cluster's secret" in stranger.log()
+        assert cluster.rows("SHOW WORKERS") == []
+
+
+def test_a_standby_takes_over_when_the_leader_dies(tmp_path):
+    with Cluster(tmp_path, coordinators=2) as cluster:
+        cluster.execute(LOAD + "CREATE TABLE t (k BIGINT PRIMARY KEY); CREATE MATERIALIZED VIEW v AS SELECT COUNT(*) AS n FROM t")
+        cluster.execute("INSERT INTO t VALUES (1)")
+        progresses(cluster)
+        leader = cluster.leader
+        standby = next(coordinator for coordinator in cluster.coordinators if coordinator is not leader)
+        assert not standby.is_ready()
+        leader.kill()
+        killed = time.monotonic()
+        cluster.wait(standby.is_ready, "the other coordinator leads")
+        cluster.wait_for_workers(3)
+        progresses(cluster)
+        assert time.monotonic() - killed < 10
+        cluster.execute("INSERT INTO t VALUES (2); FLUSH")
+        assert cluster.rows("SELECT n FROM v") == [(2,)]
+        verified(cluster, "by_key", "total", "v")
+
+
+def test_a_leader_that_hangs_is_deposed_and_harmless_when_it_wakes(tmp_path):
+    with Cluster(tmp_path, coordinators=2) as cluster:
+        cluster.execute(LOAD)
+        progresses(cluster)
+        leader = cluster.leader
+        standby = next(coordinator for coordinator in cluster.coordinators if coordinator is not leader)
+        leader.signal(signal.SIGSTOP)
+        # It accepts connections and answers nothing.
+        cluster.coordinators.remove(leader)
+        cluster.wait(standby.is_ready, "the other coordinator leads")
+        cluster.wait_for_workers(3)
+        progresses(cluster)
+        leader.signal(signal.SIGCONT)
+        assert leader.process.wait(30) == 1
+        assert "does not lead any more" in leader.log()
+        progresses(cluster)
+        verified(cluster, "by_key", "total")
+
+
+class Inserts(threading.Thread):
+    """Inserts numbers one by one, and remembers which were acknowledged."""
+
+    def __init__(self, cluster):
+        super().__init__()
+        self.cluster, self.acknowledged, self.over = cluster, [], threading.Event()
+
+    def run(self):
+        number = 0
+        while not self.over.is_set():
+            number += 1
+            try:
+                with self.cluster.find_leader(30).connect(connect_timeout=5) as connection:
+                    connection.execute(f"INSERT INTO numbers VALUES ({number})")
+                self.acknowledged.append(number)
+            except (psycopg.Error, AssertionError):
+                pass
+            time.sleep(0.05)
+
+
+def test_chaos(tmp_path, request):
+    """Everything dies, hangs, leaves and joins at random while rows come in; in the end nothing is missing and nothing is there twice."""
+    seconds = request.config.getoption("--chaos")
+    rng = random.Random(request.config.getoption("--seed"))
+    with Cluster(tmp_path, coordinators=2) as cluster:
+        cluster.execute(LOAD + "CREATE TABLE numbers (n BIGINT PRIMARY KEY); CREATE MATERIALIZED VIEW counted AS SELECT COUNT(*) AS c, SUM(n) AS s FROM numbers")
+        inserts = Inserts(cluster)
+        inserts.start()
+        try:
+            disturb(cluster, rng, time.monotonic() + seconds)
+        finally:
+            inserts.over.set()
+            inserts.join()
+        progresses(cluster)
+        cluster.execute("FLUSH")
+        found = {row[0] for row in cluster.rows("SELECT n FROM numbers")}
+        assert len(inserts.acknowledged) > seconds, "hardly any insert was acknowledged"
+        assert set(inserts.acknowledged) <= found, "acknowledged rows are lost"
+        assert cluster.rows("SELECT c, s FROM counted") == [(len(found), sum(found))]
+        verified(cluster, "by_key", "total", "counted")
+
+
+def disturb(cluster, rng, until):
+    seen, hanging = 0, []
+    while time.monotonic() < until:
+        time.sleep(rng.uniform(0.2, 2.5))
+        for worker in hanging:
+            worker.signal(signal.SIGCONT)
+        hanging.clear()
+        cluster.workers = [worker for worker in cluster.workers if worker.is_alive()]
+        what = rng.choice(["kill", "kill", "hang", "leave", "join", "leader"])
+        worker = rng.choice(cluster.workers) if cluster.workers else None
+        if what == "join" or worker is None:
+            if len(cluster.workers) < 4:
+                cluster.add_worker()
+        elif what == "leader":
+            cluster.find_leader().kill()
+            cluster.coordinators = [coordinator for coordinator in cluster.coordinators if coordinator.is_alive()]
+            # At the address of the old one, which the workers know.
+            cluster.revive_coordinator()
+        elif what == "kill":
+            worker.kill()
+            cluster.add_worker()
+        elif what == "hang":
+            worker.signal(signal.SIGSTOP)
+            hanging.append(worker)
+        elif len(cluster.workers) > 1:
+            worker.signal(signal.SIGTERM)
+        try:
+            now = consistent(cluster)
+        except psycopg.Error:
+            continue  # The leader has just died.
+        assert now >= seen, "rows that were visible are gone"
+        seen = now
+    for worker in hanging:
+        worker.signal(signal.SIGCONT)
+    cluster.workers = [worker for worker in cluster.workers if worker.is_alive()]
+    if len(cluster.workers) < 2:
+        cluster.add_worker()
