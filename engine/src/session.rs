@@ -275,11 +275,7 @@ impl Engine {
         let targets: Vec<_> = jobs.flat_map(|job| job.targets.clone()).collect();
         for pipeline in pipelines {
             if !pipeline.phase().is_over() {
-                let stopped = pipeline.stop().await;
-                // One that has just lost its slots goes on from its last checkpoint whenever the warehouse is opened again.
-                if !matches!(pipeline.phase(), Phase::Interrupted(_)) {
-                    first = first.and(stopped);
-                }
+                first = first.and(jobs::go_on_if_interrupted(&pipeline, pipeline.stop().await));
             }
         }
         let finished = first.and(self.inner.maintenance.finish(&targets).await);

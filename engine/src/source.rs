@@ -69,6 +69,11 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// Whether a split that is read again gives the same rows, as long as nobody changes what it reads.
     fn repeatable(&self) -> bool;
 
+    /// The same rows without the rate at which they are given, if there is one: what is read again need not take as long again.
+    fn unpaced(&self) -> Option<std::sync::Arc<dyn Source>> {
+        None
+    }
+
     /// An upper bound or estimate of the number of rows, where it is cheap to know.
     fn estimated_rows(&self) -> Option<u64>;
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use catalog::ObjectId;
+use futures::future::BoxFuture;
 use storage::Warehouse;
 
 use crate::cluster::leader::Candidate;
@@ -178,27 +179,50 @@ impl Inner {
     /// Starts jobs again that have lost slots, until that succeeds or there is nobody to run them: then the next worker that joins
     /// brings them back.
     pub(super) async fn recover(&self, jobs: Vec<ObjectId>) {
+        let running = self.local_jobs().await;
+        if jobs.iter().all(|job| running.contains(job)) {
+            return;
+        }
+        if let Err(error) = self.launch_patiently(&jobs, None).await {
+            tracing::warn!(%error, "jobs wait to be recovered");
+        }
+    }
+
+    /// Starts jobs, and starts again if workers are lost in the middle of it: as often as `attempts` says, or without end.
+    pub(super) async fn launch_patiently(
+        &self,
+        jobs: &[ObjectId],
+        attempts: Option<u32>,
+    ) -> Result<Vec<Arc<Pipeline>>> {
         let mut wait = FIRST_WAIT;
+        let mut attempt = 1;
         loop {
-            let running = self.local_jobs().await;
-            if jobs.iter().all(|job| running.contains(job)) {
-                return;
-            }
-            let again = jobs.clone();
-            let error = match self.to_the_end(|inner| async move { inner.launch_jobs(&again).await }).await {
-                Ok(_) => return,
+            let these = jobs.to_vec();
+            let error = match self.to_the_end(|inner| async move { inner.launch_jobs(&these).await }).await {
+                Ok(pipelines) => {
+                    // Jobs of other pipelines may have been stopped by an attempt that failed.
+                    if attempt > 1 {
+                        self.resume_others().await?;
+                    }
+                    return Ok(pipelines);
+                }
                 Err(error) => error,
             };
-            // Somebody else runs them now; or nobody can.
+            let passing = self.workers.is_some() && error.kind() == ErrorKind::Unavailable;
             let ending = self.closing.load(Ordering::Acquire);
-            if error.kind() == ErrorKind::Fenced || ending || self.sites().is_err() {
-                tracing::warn!(%error, "jobs wait to be recovered");
-                return;
+            if !passing || ending || attempts == Some(attempt) || self.sites().is_err() {
+                return Err(error);
             }
-            tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "jobs could not be recovered yet");
+            tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "jobs could not be started yet");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
+            attempt += 1;
         }
+    }
+
+    /// [`Inner::resume_orphans`], with a type that does not contain itself.
+    fn resume_others(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.resume_orphans())
     }
 
     /// Waits until a pipeline has read its history, or the one that goes on for it if slots are lost meanwhile.

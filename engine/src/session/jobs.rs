@@ -14,6 +14,9 @@ use crate::runtime::pipeline::{LEASE_TTL_MS, Phase, Pipeline, Setup};
 use crate::runtime::planning::plan_job;
 use crate::session::Inner;
 
+/// How often a start is tried while workers are lost in the middle of it.
+const ATTEMPTS: u32 = 8;
+
 /// The lease that allows to run a job.
 pub fn lease_name(job: ObjectId) -> String {
     format!("job/{job}")
@@ -23,7 +26,7 @@ impl Inner {
     /// Starts jobs, together with those running ones that share objects with them, and waits until every new one has read its
     /// history. Jobs that have ended or are paused stay as they are.
     pub async fn start_jobs(&self, jobs: &[ObjectId]) -> Result<()> {
-        for pipeline in self.launch_jobs(jobs).await? {
+        for pipeline in self.launch_patiently(jobs, Some(ATTEMPTS)).await? {
             // The first checkpoint makes a new view visible: it comes with the end of its history, not a commit interval later.
             pipeline.request_checkpoint();
             self.ready(pipeline).await?;
@@ -64,11 +67,7 @@ impl Inner {
         }
         for pipeline in stopped {
             if !pipeline.phase().is_over() {
-                let stopped = pipeline.stop().await;
-                // What has lost its slots goes on from its last checkpoint as well.
-                if !matches!(pipeline.phase(), Phase::Interrupted(_)) {
-                    stopped?;
-                }
+                go_on_if_interrupted(&pipeline, pipeline.stop().await)?;
             }
         }
         let leases = self.take_leases(&wanted, &snapshot).await?;
@@ -220,7 +219,7 @@ impl Inner {
         *pipelines = rest;
         for pipeline in hit {
             if !pipeline.phase().is_over() {
-                pipeline.stop().await?;
+                go_on_if_interrupted(&pipeline, pipeline.stop().await)?;
                 others.extend(pipeline.jobs().iter().filter(|job| !jobs.contains(job)));
             }
         }
@@ -242,6 +241,14 @@ impl Inner {
     }
 }
 
+/// What loses its slots while it is being stopped is stopped as well: at its last checkpoint instead of a new one.
+pub(super) fn go_on_if_interrupted(pipeline: &Pipeline, stopped: Result<()>) -> Result<()> {
+    match pipeline.phase() {
+        Phase::Interrupted(_) => Ok(()),
+        _ => stopped,
+    }
+}
+
 /// When one job of a pipeline fails all of them stop; the others are started again without it. When slots were lost all go on.
 fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future::BoxFuture<'static, ()> {
     Box::pin(async move {
@@ -251,11 +258,13 @@ fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future
             return;
         }
         let jobs = pipeline.jobs().to_vec();
-        drop(pipeline);
         let Some(inner) = inner.upgrade() else { return };
-        if interrupted {
+        // Whoever took it out of the list sees to its jobs.
+        let listed = inner.pipelines.lock().await.iter().any(|other| Arc::ptr_eq(other, &pipeline));
+        drop(pipeline);
+        if interrupted && listed {
             inner.recover(jobs).await;
-        } else if let Err(error) = inner.resume_orphans().await {
+        } else if !interrupted && let Err(error) = inner.resume_orphans().await {
             tracing::warn!(%error, "the other jobs of a failed pipeline could not be resumed");
         }
     })

@@ -60,6 +60,7 @@ impl SourceTable {
             )
             .hint("its rows depend on the clock (kind 'now')"));
         }
+        let source = source.unpaced().unwrap_or(source);
         Ok(Self { source, until: Some(until) })
     }
 }

@@ -34,7 +34,7 @@ const FIELD_OPTIONS: &[&str] = &[
 ];
 
 /// A table of generated rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Datagen {
     schema: SchemaRef,
     fields: Vec<Field>,
@@ -143,6 +143,10 @@ impl Source for Datagen {
 
     fn repeatable(&self) -> bool {
         !self.fields.iter().any(Field::depends_on_clock)
+    }
+
+    fn unpaced(&self) -> Option<Arc<dyn Source>> {
+        Some(Arc::new(Self { rate: Rate::Unlimited, ..self.clone() }))
     }
 
     fn estimated_rows(&self) -> Option<u64> {

@@ -158,7 +158,7 @@ impl Kind for Person {
 }
 
 /// One stream of the Nexmark benchmark.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Nexmark {
     schema: SchemaRef,
     table: Table,
@@ -271,6 +271,10 @@ impl Source for Nexmark {
 
     fn repeatable(&self) -> bool {
         true
+    }
+
+    fn unpaced(&self) -> Option<Arc<dyn Source>> {
+        Some(Arc::new(Self { pace: Rate::Unlimited, ..self.clone() }))
     }
 
     fn estimated_rows(&self) -> Option<u64> {
