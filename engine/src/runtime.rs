@@ -13,6 +13,7 @@ pub mod host;
 pub mod instance;
 pub mod metrics;
 pub mod pipeline;
+pub mod placement;
 pub mod planning;
 pub mod slot;
 pub mod state;

@@ -427,7 +427,7 @@ impl Inner {
         let (requires, actions) = (draft.requires(), draft.actions.clone());
         let (ended, jobs) = (draft.ended.clone(), draft.jobs.clone());
         if !jobs.is_empty() {
-            self.sites()?;
+            self.refuse_without_workers()?;
         }
         self.to_the_end(|inner| async move {
             let others = inner.stop_jobs(&ended).await?;

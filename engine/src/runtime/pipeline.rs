@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::VNODES;
 use crate::operator::{Epoch, OperatorInfo};
 use crate::runtime::checkpoint::TablePosition;
 use crate::runtime::commit::{Checkpoint, Committed, Committer, Written};
@@ -43,8 +42,10 @@ pub struct Setup {
     pub snapshot: Arc<Snapshot>,
     /// Where relative paths of connector tables start, if not where that was noted at their creation.
     pub base_dirs: Arc<BTreeMap<ObjectId, PathBuf>>,
-    /// Where its slots are to run: as many as all of these have.
+    /// Where its slots are to run.
     pub sites: Vec<Arc<dyn Site>>,
+    /// By slot, the index of its site; every site has one.
+    pub places: Vec<usize>,
     /// How often changes are committed.
     pub commit_interval: Duration,
     /// The newest version, as it grows.
@@ -92,9 +93,8 @@ impl Pipeline {
     pub async fn start(setup: Setup) -> Result<Self> {
         let flow = setup.flow.clone();
         let jobs = flow.jobs.iter().map(|planned| planned.job.id).collect();
-        let slots = places(&setup.sites).len();
-        let metrics = Arc::new(Metrics::new(slots, flow.nodes.len(), flow.jobs.len()));
-        let addresses = setup.sites.iter().map(|site| site.address()).collect();
+        let metrics = Arc::new(Metrics::new(setup.places.len(), flow.nodes.len(), flow.jobs.len()));
+        let addresses = setup.places.iter().map(|place| setup.sites[*place].address()).collect();
         let (events, inbox) = mpsc::unbounded_channel();
         let (phase, phases) = watch::channel(Phase::Starting);
         let driver = Driver::new(setup, metrics.clone(), events.clone(), phase).await?;
@@ -112,7 +112,7 @@ impl Pipeline {
         &self.jobs
     }
 
-    /// Where its slots run.
+    /// Where its slots run: by slot, the address of its site.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -157,12 +157,6 @@ impl Pipeline {
             Err(_) => Err(Error::internal("a pipeline ended without saying why")),
         }
     }
-}
-
-/// By slot, the index of the site that has it.
-fn places(sites: &[Arc<dyn Site>]) -> Vec<usize> {
-    let places = sites.iter().enumerate().flat_map(|(site, offer)| std::iter::repeat_n(site, offer.slots()));
-    places.take(VNODES).collect()
 }
 
 /// A checkpoint that hosts are still writing.
@@ -221,13 +215,13 @@ impl Driver {
         events: mpsc::UnboundedSender<Event>,
         phase: watch::Sender<Phase>,
     ) -> Result<Self> {
-        let Setup { warehouse, flow, leases, snapshot, base_dirs, sites, commit_interval, versions, touched } = setup;
+        let Setup { warehouse, flow, leases, snapshot, base_dirs, sites, places, commit_interval, versions, touched } =
+            setup;
         let payloads = flow.jobs.iter().map(PlannedJob::payload).collect::<Result<Vec<_>>>()?;
         let infos = infos(&flow)?;
         let committer = Committer::new(warehouse.clone(), flow.clone(), leases.clone(), &payloads, &infos);
         let feeds = feeds(&flow);
 
-        let places = places(&sites);
         let coordinator = Coordinator::new(Settings {
             slots: places.len(),
             max_in_flight: MAX_IN_FLIGHT,

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use catalog::ObjectId;
+use catalog::{Job, ObjectId};
 use futures::future::BoxFuture;
 use storage::Warehouse;
 
 use crate::cluster::leader::Candidate;
 use crate::cluster::{WorkerInfo, Workers, WorkersOptions, listen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hash::mix_bytes;
 use crate::runtime::host::{Here, Site};
 use crate::runtime::pipeline::{Phase, Pipeline};
-use crate::session::{Engine, EngineOptions, Inner, owner};
+use crate::runtime::placement::{Bounds, spread};
+use crate::session::{Engine, EngineOptions, Inner, owner, settings};
 
 /// Several workers that come or go within this time are one change.
 const TOGETHER: Duration = Duration::from_millis(30);
@@ -23,6 +25,21 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How often a job that is being recovered is looked for.
 const POLL: Duration = Duration::from_millis(20);
+
+/// Where the slots of a pipeline go.
+pub(super) struct Placement {
+    /// The sites that get any.
+    pub sites: Vec<Arc<dyn Site>>,
+    /// By slot, the index of its site.
+    pub places: Vec<usize>,
+}
+
+impl Placement {
+    /// By slot, the address of its site.
+    fn addresses(&self) -> Vec<String> {
+        self.places.iter().map(|place| self.sites[*place].address()).collect()
+    }
+}
 
 /// How an engine takes workers in.
 #[derive(Debug, Clone)]
@@ -120,20 +137,51 @@ impl Inner {
         owner::is_dead(holder) || deposed == Some(holder)
     }
 
-    /// Where slots of a pipeline that starts now are to run.
+    /// Fails if there is nowhere to run a job.
     ///
     /// # Errors
     /// `Unavailable` if there is no worker.
-    pub fn sites(&self) -> Result<Vec<Arc<dyn Site>>> {
-        let Some(workers) = &self.workers else {
-            return Ok(vec![Arc::new(Here { warehouse: self.warehouse.clone(), slots: self.options.parallelism })]);
-        };
-        let sites = workers.sites();
-        if sites.is_empty() {
-            return Err(Error::new(ErrorKind::Unavailable, "no worker has joined, so no job can run")
-                .hint(format!("start one: frazil worker --coordinator {}", workers.address())));
+    pub(super) fn refuse_without_workers(&self) -> Result<()> {
+        match &self.workers {
+            Some(workers) if workers.sites().is_empty() => {
+                Err(Error::new(ErrorKind::Unavailable, "no worker has joined, so no job can run")
+                    .hint(format!("start one: frazil worker --coordinator {}", workers.address())))
+            }
+            _ => Ok(()),
         }
-        Ok(sites)
+    }
+
+    /// Where the slots of a pipeline of these jobs are to run now.
+    ///
+    /// # Errors
+    /// `Unavailable` if there are fewer slots than it needs.
+    pub(super) fn place<'a>(&self, jobs: impl Iterator<Item = &'a Job>) -> Result<Placement> {
+        self.refuse_without_workers()?;
+        let (mut bounds, mut pipeline) = (Bounds::default(), 0);
+        for job in jobs {
+            bounds = bounds.and(settings::parallelism(&job.settings));
+            pipeline = mix_bytes(pipeline, &job.id.0.to_le_bytes());
+        }
+        let sites =
+            match &self.workers {
+                None => vec![Arc::new(Here { warehouse: self.warehouse.clone(), slots: self.options.parallelism })
+                    as Arc<dyn Site>],
+                Some(workers) => workers.sites(),
+            };
+        let offers: Vec<_> = sites.iter().map(|site| (site.address(), site.slots())).collect();
+        // One process offers as many threads as are wanted.
+        let places = match &self.workers {
+            None => vec![0; self.options.parallelism.clamp(bounds.min, bounds.max)],
+            Some(_) => spread(&offers, pipeline, bounds).ok_or_else(|| {
+                let slots: usize = offers.iter().map(|(_, slots)| slots).sum();
+                let error = format!("the workers have {slots} slots, and the job needs {}", bounds.min);
+                Error::new(ErrorKind::Unavailable, error).hint("start more workers, or lower parallelism.min")
+            })?,
+        };
+        // Sites without slots take no part.
+        let used: Vec<usize> = (0..sites.len()).filter(|site| places.contains(site)).collect();
+        let places = places.iter().filter_map(|place| used.iter().position(|site| site == place)).collect();
+        Ok(Placement { sites: used.into_iter().map(|site| sites[site].clone()).collect(), places })
     }
 
     /// Moves jobs whenever workers come or go.
@@ -154,21 +202,24 @@ impl Inner {
     /// Gives every pipeline the slots that there are now: one that runs on others stops after a checkpoint and goes on there.
     async fn rebalance(&self) {
         let Some(workers) = &self.workers else { return };
-        let now: Vec<String> = workers.sites().iter().map(|site| site.address()).collect();
+        let Ok(snapshot) = self.snapshot().await else { return };
         let pipelines = self.pipelines.lock().await.clone();
         for pipeline in pipelines {
-            // One that has lost slots is on its way back already, and new ones are started where there are slots now.
-            if now.is_empty() || pipeline.addresses() == now || pipeline.phase().is_over() {
+            let jobs = pipeline.jobs().to_vec();
+            let known = jobs.iter().filter_map(|job| snapshot.jobs.get(job));
+            // With too few slots it goes on where it is, or waits.
+            let Ok(placement) = self.place(known.map(Arc::as_ref)) else { continue };
+            // One that has lost slots is on its way back already.
+            if pipeline.addresses() == placement.addresses() || pipeline.phase().is_over() {
                 continue;
             }
-            let jobs = pipeline.jobs().to_vec();
-            tracing::info!(workers = now.len(), "moving jobs to the workers that there are now");
+            tracing::info!(slots = placement.places.len(), "moving jobs to the workers that there are now");
             if let Err(error) = self.to_the_end(|inner| async move { inner.launch_jobs(&jobs).await }).await {
                 tracing::warn!(%error, "jobs could not be moved");
                 self.recover(pipeline.jobs().to_vec()).await;
             }
         }
-        if !now.is_empty()
+        if self.refuse_without_workers().is_ok()
             && let Err(error) = self.resume_orphans().await
         {
             tracing::warn!(%error, "jobs that waited for a worker could not be resumed");
@@ -210,7 +261,7 @@ impl Inner {
             };
             let passing = self.workers.is_some() && error.kind() == ErrorKind::Unavailable;
             let ending = self.closing.load(Ordering::Acquire);
-            if !passing || ending || attempts == Some(attempt) || self.sites().is_err() {
+            if !passing || ending || attempts == Some(attempt) || self.refuse_without_workers().is_err() {
                 return Err(error);
             }
             tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "jobs could not be started yet");
@@ -242,7 +293,7 @@ impl Inner {
                 if let Some(next) = running.into_iter().find(goes_on) {
                     break next;
                 }
-                self.sites()?;
+                self.refuse_without_workers()?;
             };
         }
     }

@@ -13,6 +13,7 @@ use crate::runtime::dataflow::Dataflow;
 use crate::runtime::pipeline::{LEASE_TTL_MS, Phase, Pipeline, Setup};
 use crate::runtime::planning::plan_job;
 use crate::session::Inner;
+use crate::session::cluster::Placement;
 
 /// How often a start is tried while workers are lost in the middle of it.
 const ATTEMPTS: u32 = 8;
@@ -164,13 +165,15 @@ impl Inner {
             planned.push(plan_job(&planner, &job).await.map_err(|e| e.with("job", &job.name))?);
         }
         let flow = Dataflow::build(planned, &planner)?;
+        let Placement { sites, places } = self.place(flow.jobs.iter().map(|planned| planned.job.as_ref()))?;
         Pipeline::start(Setup {
             warehouse: self.warehouse.clone(),
             flow: Arc::new(flow),
             leases,
             snapshot: snapshot.clone(),
             base_dirs: planner.base_dirs.clone(),
-            sites: self.sites()?,
+            sites,
+            places,
             commit_interval,
             versions: self.versions.clone(),
             touched: self.touched.clone(),

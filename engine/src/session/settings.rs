@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::hash::VNODES;
 use crate::plan::guard::OnError;
+use crate::runtime::placement::Bounds;
 use crate::runtime::planning::ON_ERROR;
 
 /// Statements that change rows return after all views reflect them.
@@ -17,12 +19,14 @@ const IMPLICIT_FLUSH_ALIAS: &str = "rw_implicit_flush";
 const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// Settings that mean something, with what they mean.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("commit_interval", "how often the jobs created after it make their changes durable and visible, such as '1s'"),
     (
         ON_ERROR,
         "what the jobs created after it do with a row that an expression cannot be computed for: 'stop', the default, or 'null'",
     ),
+    (PARALLELISM_MIN, "how many slots the jobs created after it need: with fewer they wait; 1 unless set"),
+    (PARALLELISM_MAX, "how many slots the jobs created after it take at most; all that there are unless set"),
     (
         IMPLICIT_FLUSH,
         "whether INSERT, UPDATE, DELETE, MERGE and TRUNCATE return only after all views reflect them: 'true' or 'false', the default",
@@ -35,8 +39,24 @@ pub fn known_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
     SETTINGS.into_iter()
 }
 
+/// The setting that says how many slots a job needs.
+const PARALLELISM_MIN: &str = "parallelism.min";
+/// The setting that says how many slots a job takes at most.
+const PARALLELISM_MAX: &str = "parallelism.max";
+
+fn slots(value: &str) -> Option<usize> {
+    value.trim().parse().ok().filter(|slots| (1..=VNODES).contains(slots))
+}
+
+/// How many slots a job may have, by the settings that it keeps.
+pub(super) fn parallelism(of_job: &BTreeMap<String, String>) -> Bounds {
+    let set = |name| of_job.get(name).and_then(|value: &String| slots(value));
+    let all = Bounds::default();
+    all.and(Bounds { min: set(PARALLELISM_MIN).unwrap_or(all.min), max: set(PARALLELISM_MAX).unwrap_or(all.max) })
+}
+
 /// Those that a job keeps.
-const OF_JOBS: [&str; 2] = ["commit_interval", ON_ERROR];
+const OF_JOBS: [&str; 4] = ["commit_interval", ON_ERROR, PARALLELISM_MIN, PARALLELISM_MAX];
 
 /// Who executes statements, and what they have set: a shell, a connection, a file that is run.
 #[derive(Debug, Default)]
@@ -120,6 +140,7 @@ impl Settings {
                 crate::options::parse_duration(value).map(drop).ok_or("a duration such as '500ms' or '1s'")
             }
             ON_ERROR => OnError::from_setting(value).map(drop).ok_or("'stop' or 'null'"),
+            PARALLELISM_MIN | PARALLELISM_MAX => slots(value).map(drop).ok_or("a number from 1 to 256"),
             STATEMENT_TIMEOUT => timeout(value).map(drop).ok_or("a duration such as '30s', or a number of ms"),
             IMPLICIT_FLUSH => boolean(value).map(drop).ok_or("'true' or 'false'"),
             _ => Ok(()),
