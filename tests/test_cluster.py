@@ -171,6 +171,21 @@ def test_a_leader_that_hangs_is_deposed_and_harmless_when_it_wakes(tmp_path):
         verified(cluster, "by_key", "total")
 
 
+def test_the_autoscaler_starts_and_stops_workers_as_the_load_asks(tmp_path):
+    options = ("--autoscale", "1..3")
+    with Cluster(tmp_path, workers=0, options=options) as cluster:
+        cluster.wait_for_workers(1)
+        # As fast as it can.
+        heavy = LOAD.replace("'rows-per-second' = '5000'", "'rows-per-second' = '0'")
+        cluster.execute(heavy)
+        cluster.wait_for_workers(3)
+        consistent(cluster)
+        cluster.execute("DROP MATERIALIZED VIEW by_key CASCADE; DROP TABLE load;" + LOAD.replace("5000", "100"))
+        cluster.wait_for_workers(1)
+        progresses(cluster)
+        verified(cluster, "by_key", "total")
+
+
 class Inserts(threading.Thread):
     """Inserts numbers one by one, and remembers which were acknowledged."""
 

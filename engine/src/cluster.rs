@@ -9,6 +9,7 @@
 //! writes exists only once the coordinator names it. So a worker that is cut off can do no harm, however long it believes to be
 //! needed: its connection is gone, a new attempt has another id, and no link of the old one reaches it.
 
+pub mod autoscale;
 pub mod leader;
 pub mod link;
 pub mod membership;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::access::Rights;
 use crate::cluster::Workers;
+use crate::cluster::autoscale::Recommendation;
 use crate::cluster::leader::Leadership;
 use crate::error::{Error, ErrorKind, Position, Result};
 use crate::runtime::commit::transact;
@@ -158,6 +159,8 @@ pub(crate) struct Inner {
     owner: String,
     /// Who runs the slots of jobs, if not this process.
     workers: Option<Arc<Workers>>,
+    /// How many workers there should be.
+    recommended: watch::Sender<Recommendation>,
     /// The right to lead, once a coordinator has it.
     leadership: OnceLock<Leadership>,
 }
@@ -188,11 +191,13 @@ impl Engine {
             groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
             workers,
+            recommended: watch::Sender::default(),
             leadership: OnceLock::new(),
             warehouse,
             options,
         });
         inner.follow_workers();
+        inner.watch_load();
         Ok(Self { inner, settings: Arc::default() })
     }
 

@@ -140,6 +140,12 @@ pub struct CoordinatorArgs {
     /// After how much silence a worker is lost, such as `2s`. One that ends, or whose connection closes, is lost at once.
     #[arg(long, default_value = "2s", env = "FRAZIL_HEARTBEAT_TIMEOUT", value_parser = parse_duration)]
     pub heartbeat_timeout: Duration,
+    /// Start and stop worker processes here, between so many and so many of them, such as `1..8`, as the load asks for.
+    #[arg(long, value_name = "MIN..MAX", env = "FRAZIL_AUTOSCALE", value_parser = parse_range)]
+    pub autoscale: Option<Range>,
+    /// How many slots the workers have that are started here.
+    #[arg(long, default_value_t = 1, env = "FRAZIL_AUTOSCALE_SLOTS", value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
+    pub autoscale_slots: u16,
     /// What workers must know to join; needed if other machines can reach the address on which they do.
     #[arg(long, env = "FRAZIL_CLUSTER_SECRET", hide_env_values = true)]
     pub cluster_secret: Option<String>,
@@ -160,6 +166,9 @@ pub struct WorkerArgs {
     /// How other workers reach it, as host and port, if not at the address on which it listens.
     #[arg(long, value_name = "HOST:PORT", env = "FRAZIL_WORKER_ADVERTISE")]
     pub advertise: Option<String>,
+    /// End when standard input does: for a worker that must not outlive whoever started it.
+    #[arg(long, hide = true)]
+    pub while_stdin_is_open: bool,
     /// What workers must know to join.
     #[arg(long, env = "FRAZIL_CLUSTER_SECRET", hide_env_values = true)]
     pub cluster_secret: Option<String>,
@@ -211,6 +220,24 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| format!("{number:?} is not a number"))?;
     let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// A smallest and a greatest number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The smallest, at least 1.
+    pub min: usize,
+    /// The greatest.
+    pub max: usize,
+}
+
+/// `1..8`
+fn parse_range(text: &str) -> Result<Range, String> {
+    let ends = text.split_once("..").and_then(|(min, max)| Some((min.parse().ok()?, max.parse().ok()?)));
+    match ends {
+        Some((min, max)) if 1 <= min && min <= max && max <= MAX_PARALLELISM as usize => Ok(Range { min, max }),
+        _ => Err("write the smallest and the greatest number of workers, such as 1..8".to_owned()),
+    }
 }
 
 /// A number and a unit: `512MB`, `1GB`.

@@ -1,10 +1,17 @@
 //! `frazil coordinator` and `frazil worker`: a warehouse whose jobs run in many processes.
 
+mod local;
+
+pub use local::LocalWorkers;
+
 use std::sync::Arc;
 
 use catalog::SystemClock;
+use engine::cluster::autoscale::Policy;
 use engine::cluster::{Worker, WorkerOptions, listen};
+use engine::hash;
 use engine::session::ClusterOptions;
+use tokio::io::AsyncReadExt;
 
 use crate::cli::{self, CoordinatorArgs, WorkerArgs};
 use crate::failure::Failure;
@@ -13,7 +20,8 @@ use crate::{logging, server};
 
 /// Serves a warehouse and takes workers in, as long as [`server::run`] does.
 pub async fn coordinate(args: CoordinatorArgs) -> Result<(), Failure> {
-    let CoordinatorArgs { server, listen, heartbeat, heartbeat_timeout, cluster_secret } = args;
+    let CoordinatorArgs { server, listen, heartbeat, heartbeat_timeout, autoscale, autoscale_slots, cluster_secret } =
+        args;
     if heartbeat_timeout <= heartbeat {
         return Err(Failure::refused(format!(
             "--heartbeat-timeout ({heartbeat_timeout:?}) must be longer than --heartbeat ({heartbeat:?})"
@@ -24,8 +32,16 @@ pub async fn coordinate(args: CoordinatorArgs) -> Result<(), Failure> {
             "workers of other machines can join at {listen}, and anybody there could: set --cluster-secret, or listen on 127.0.0.1"
         )));
     }
-    let cluster = ClusterOptions { listen, heartbeat, timeout: heartbeat_timeout, secret: cluster_secret };
-    server::run(server, Some(cluster)).await
+    let range = autoscale.unwrap_or(cli::Range { min: 1, max: hash::VNODES });
+    let cluster = ClusterOptions {
+        listen,
+        heartbeat,
+        timeout: heartbeat_timeout,
+        secret: cluster_secret.clone(),
+        policy: Policy::within(range.min, range.max),
+    };
+    let local = autoscale.map(|_| LocalWorkers { slots: autoscale_slots, secret: cluster_secret });
+    server::run(server, Some(server::Cluster { options: cluster, local })).await
 }
 
 /// Works until SIGINT or SIGTERM; then waits until its slots run elsewhere. A second signal ends at once.
@@ -45,7 +61,10 @@ pub async fn work(args: WorkerArgs) -> Result<(), Failure> {
         let _ = asked.await;
     });
     let interrupted = async {
-        signals.next().await;
+        tokio::select! {
+            () = signals.next() => {}
+            () = stdin_closed(), if args.while_stdin_is_open => {}
+        }
         tracing::info!("asked to leave: waiting until other workers have taken over; a second signal ends at once");
         let _ = leave.send(());
         signals.next().await;
@@ -54,4 +73,11 @@ pub async fn work(args: WorkerArgs) -> Result<(), Failure> {
         done = work => done.map_err(Failure::from),
         () = interrupted => Err(Failure::Interrupted),
     }
+}
+
+/// Resolves when nobody can write to standard input any more.
+async fn stdin_closed() {
+    let mut rest = [0; 64];
+    let mut stdin = tokio::io::stdin();
+    while matches!(stdin.read(&mut rest).await, Ok(read) if read > 0) {}
 }

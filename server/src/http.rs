@@ -20,6 +20,7 @@ mod routes;
 mod statements;
 mod tables;
 mod tls;
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -59,6 +60,7 @@ fn routes() -> Routes {
         .and(changes::routes())
         .and(dataflow::routes())
         .and(metrics::routes())
+        .and(workers::routes())
         .and(iceberg::routes())
 }
 

@@ -10,13 +10,22 @@ use tokio::net::TcpListener;
 
 use crate::auth::Door;
 use crate::cli::{self, ServerArgs};
+use crate::cluster::LocalWorkers;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::{http, logging, pg, tls};
 
+/// Who runs the jobs of a coordinator.
+pub struct Cluster {
+    /// Where workers join, and how they are dealt with.
+    pub options: ClusterOptions,
+    /// Workers that are started here.
+    pub local: Option<LocalWorkers>,
+}
+
 /// Serves until SIGINT or SIGTERM; then takes a last checkpoint of every job. A second signal ends at once. `cluster`: where
 /// workers join that run the jobs, if this process does not.
-pub async fn run(args: ServerArgs, cluster: Option<ClusterOptions>) -> Result<(), Failure> {
+pub async fn run(args: ServerArgs, cluster: Option<Cluster>) -> Result<(), Failure> {
     logging::start(logging::Default::Informative);
     let mut signals = Signals::listen()?;
     let tls = |protocol| match (&args.tls_cert, &args.tls_key) {
@@ -34,13 +43,14 @@ pub async fn run(args: ServerArgs, cluster: Option<ClusterOptions>) -> Result<()
         base_dir,
         clock: clock.clone(),
         limits: Limits { memory: args.query_memory, timeout: args.statement_timeout },
-        cluster,
+        cluster: cluster.as_ref().map(|cluster| cluster.options.clone()),
     })
     .await?;
     refuse_open_doors(&engine, &args).await?;
     let door = Arc::new(Door::new(clock));
     let (http, http_address) = listen(args.http).await?;
     let ready = Arc::new(AtomicBool::new(false));
+    let leads = tokio::sync::Notify::new();
     let context = http::Context { engine: engine.clone(), ready: ready.clone(), door: door.clone() };
     let serve_http = http::serve(context, http, http_tls);
     let serve_pg = async {
@@ -48,6 +58,7 @@ pub async fn run(args: ServerArgs, cluster: Option<ClusterOptions>) -> Result<()
         // A coordinator that stands by does not accept what it cannot answer.
         let (pg, pg_address) = listen(args.pg).await?;
         engine.resume().await.map_err(Failure::from)?;
+        leads.notify_one();
         ready.store(true, Ordering::Release);
         tracing::info!("ready: PostgreSQL protocol on {pg_address}, HTTP on {http_address}");
         tokio::select! {
@@ -55,13 +66,25 @@ pub async fn run(args: ServerArgs, cluster: Option<ClusterOptions>) -> Result<()
             deposed = engine.deposed() => Err(Failure::from(deposed)),
         }
     };
+    let local = cluster.and_then(|cluster| cluster.local);
+    let keep_workers = async {
+        leads.notified().await;
+        if let Some(local) = &local {
+            local.keep(&engine).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let mut keep_workers = std::pin::pin!(keep_workers);
     tokio::select! {
         served = serve_pg => served?,
+        () = keep_workers.as_mut() => {}
         served = serve_http => served.map_err(|source| Failure::io("HTTP cannot be served any more", source))?,
         () = signals.next() => tracing::info!("asked to end: taking a last checkpoint; a second signal ends at once"),
     }
     tokio::select! {
         closed = engine.shutdown() => closed.map_err(Failure::from),
+        // Last checkpoints need the workers.
+        () = keep_workers => Ok(()),
         () = signals.next() => Err(Failure::Interrupted),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use catalog::Clock;
 use engine::Error;
+use engine::cluster::autoscale::Policy;
 use engine::cluster::{Worker, WorkerOptions, listen};
 use engine::session::{ClusterOptions, Engine};
 use tokio::runtime::{Builder, Runtime};
@@ -23,6 +24,7 @@ pub fn cluster() -> ClusterOptions {
         heartbeat: Duration::from_millis(500),
         timeout: Duration::from_secs(20),
         secret: None,
+        policy: Policy::within(1, 1),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Jobs on the slots of workers: where they run, and how they go on when workers come and go.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use catalog::{Job, ObjectId};
 use futures::future::BoxFuture;
 use storage::Warehouse;
+use tokio::sync::watch;
 
+use crate::cluster::autoscale::{Autoscaler, Policy, Recommendation, Sample};
 use crate::cluster::leader::Candidate;
 use crate::cluster::{WorkerInfo, Workers, WorkersOptions, listen};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +26,10 @@ const TOGETHER: Duration = Duration::from_millis(30);
 /// How long to wait after a start that failed; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often the load of the workers is measured.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// How many commit intervals a row may wait before its job counts as behind.
+const BEHIND: u32 = 4;
 /// How often a job that is being recovered is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -52,6 +59,8 @@ pub struct ClusterOptions {
     pub timeout: Duration,
     /// What a worker must know to join, if anything.
     pub secret: Option<String>,
+    /// How many workers there should be.
+    pub policy: Policy,
 }
 
 /// Takes workers in, if the options say so.
@@ -69,10 +78,43 @@ pub(super) async fn workers(options: &EngineOptions, warehouse: &Warehouse) -> R
     Ok(Some(Workers::start(listener, options_of_workers, options.clock.clone())))
 }
 
+/// What the slots of all pipelines have done up to a moment.
+#[derive(Default)]
+struct Load {
+    at: Duration,
+    workers: usize,
+    /// By pipeline and slot: where it runs, and for how long it has worked since the pipeline started.
+    busy: BTreeMap<(usize, usize), (String, Duration)>,
+    /// How long the oldest row waits to be committed.
+    lag: Duration,
+}
+
+impl Load {
+    /// What happened since an earlier moment.
+    fn since(&self, before: &Self, commit_interval: Duration) -> Sample {
+        let mut of_workers: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
+        for (slot, (address, busy)) in &self.busy {
+            let earlier = before.busy.get(slot).map(|(_, busy)| *busy).unwrap_or_default();
+            let (sum, slots) = of_workers.entry(address).or_default();
+            *sum += busy.saturating_sub(earlier);
+            *slots += 1;
+        }
+        let passed = self.at.saturating_sub(before.at).as_secs_f64().max(f64::EPSILON);
+        let share = |(busy, slots): &(Duration, usize)| busy.as_secs_f64() / (*slots as f64 * passed);
+        let busy = of_workers.values().map(share).fold(0.0, f64::max).min(1.0);
+        Sample { at: self.at, workers: self.workers, busy, behind: self.lag > commit_interval * BEHIND }
+    }
+}
+
 impl Engine {
     /// The workers of the cluster; `None` if this process runs its jobs itself.
     pub fn workers(&self) -> Option<Vec<WorkerInfo>> {
         self.inner.workers.as_ref().map(|workers| workers.list())
+    }
+
+    /// How many workers there should be; `None` if this process runs its jobs itself.
+    pub fn recommended_workers(&self) -> Option<watch::Receiver<Recommendation>> {
+        self.inner.workers.is_some().then(|| self.inner.recommended.subscribe())
     }
 
     /// Where workers join, if this process takes any in.
@@ -197,6 +239,46 @@ impl Inner {
                 inner.rebalance().await;
             }
         });
+    }
+
+    /// Measures how busy the workers are, and concludes how many there should be.
+    pub(super) fn watch_load(&self) {
+        let (Some(workers), Some(cluster)) = (self.workers.clone(), &self.options.cluster) else { return };
+        let (this, clock) = (self.this.clone(), self.options.clock.clone());
+        let mut scaler = Autoscaler::new(cluster.policy);
+        tokio::spawn(async move {
+            let mut before = Load::default();
+            loop {
+                tokio::time::sleep(SAMPLE).await;
+                let Some(inner) = this.upgrade() else { return };
+                let now = inner.load(clock.monotonic(), &workers).await;
+                let sample = now.since(&before, inner.options.commit_interval);
+                let recommended = scaler.on(sample).clone();
+                inner
+                    .recommended
+                    .send_if_modified(|known| std::mem::replace(known, recommended.clone()) != recommended);
+                before = now;
+            }
+        });
+    }
+
+    /// What the workers have done so far.
+    async fn load(&self, at: Duration, workers: &Workers) -> Load {
+        let mut load = Load { at, workers: workers.sites().len(), ..Load::default() };
+        let now = self.options.clock.now_ms();
+        for pipeline in self.pipelines.lock().await.iter().filter(|pipeline| !pipeline.phase().is_over()) {
+            let metrics = pipeline.metrics();
+            for (slot, address) in pipeline.addresses().iter().enumerate() {
+                let busy: Duration = metrics.slot(slot).iter().map(|node| node.totals().busy).sum();
+                load.busy.insert((Arc::as_ptr(pipeline) as usize, slot), (address.clone(), busy));
+            }
+            let since = metrics.uncommitted_since_ms.load(Ordering::Relaxed);
+            if since > 0 {
+                let waits = Duration::from_millis(u64::try_from(now - since).unwrap_or(0));
+                load.lag = load.lag.max(waits);
+            }
+        }
+        load
     }
 
     /// Gives every pipeline the slots that there are now: one that runs on others stops after a checkpoint and goes on there.

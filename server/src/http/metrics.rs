@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::Context;
 use super::error::Failed;
 use super::routes::Routes;
+use super::workers::Cluster;
 use crate::process::usage;
 use collect::Samples;
 
@@ -25,7 +26,8 @@ pub fn routes() -> Routes {
 type Scraped = ([(HeaderName, &'static str); 1], String);
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Result<Scraped, Failed> {
-    let samples = Samples::of(&context.engine.measures().await?, usage());
+    let cluster = Cluster::of(&context.engine);
+    let samples = Samples::of(&context.engine.measures().await?, cluster.as_ref(), usage());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(samples));
     let mut body = String::new();

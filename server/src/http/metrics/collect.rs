@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use super::names::{self, Kind, Metric};
 use super::text::label;
 use crate::http::jobs::status;
+use crate::http::workers::Cluster;
 use crate::process::Usage;
 
 /// One value of a metric.
@@ -52,11 +53,19 @@ impl Value {
 pub struct Samples(Vec<Sample>);
 
 impl Samples {
-    /// The values of all metrics.
-    pub fn of(measures: &Measures, process: Usage) -> Self {
+    /// The values of all metrics. `cluster`: those of a coordinator.
+    pub fn of(measures: &Measures, cluster: Option<&Cluster>, process: Usage) -> Self {
         let mut samples = Self::default();
         samples.add(names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
         samples.add(names::CATALOG_VERSION, &[], measures.version);
+        if let Some(Cluster { workers, recommended }) = cluster {
+            for (state, leaving) in [("active", false), ("leaving", true)] {
+                let count = workers.iter().filter(|worker| worker.draining == leaving).count();
+                samples.add(names::WORKERS, &[state], count as u64);
+            }
+            samples.add(names::WORKER_SLOTS, &[], workers.iter().map(|worker| worker.slots as u64).sum());
+            samples.add(names::RECOMMENDED_WORKERS, &[], recommended.workers as u64);
+        }
         for wanted in STATUSES {
             let jobs = measures.jobs.iter().filter(|job| job.status == wanted).count();
             samples.add(names::JOBS, &[status(wanted)], jobs as u64);

@@ -95,6 +95,20 @@ pub const BUILD_INFO: Metric =
     Metric::gauge("frazil_build_info", Number, &["version"], "1; the label says which program runs.");
 pub const CATALOG_VERSION: Metric =
     Metric::gauge("frazil_catalog_version", Number, NONE, "Newest version of the warehouse: grows with every commit.");
+pub const WORKERS: Metric = Metric::gauge(
+    "frazil_workers",
+    Number,
+    &["state"],
+    "Workers of a coordinator, by what they do: active, or leaving.",
+);
+pub const WORKER_SLOTS: Metric =
+    Metric::gauge("frazil_worker_slots", Number, NONE, "Slots of all workers of a coordinator.");
+pub const RECOMMENDED_WORKERS: Metric = Metric::gauge(
+    "frazil_recommended_workers",
+    Number,
+    NONE,
+    "How many workers a coordinator should have by the load of the last seconds.",
+);
 pub const JOBS: Metric = Metric::gauge("frazil_jobs", Number, &["status"], "Jobs of the warehouse by status.");
 
 pub const JOB_STATUS: Metric = Metric::gauge(
@@ -250,6 +264,9 @@ pub const PROCESS_START: Metric =
 pub const ALL: &[Metric] = &[
     BUILD_INFO,
     CATALOG_VERSION,
+    WORKERS,
+    WORKER_SLOTS,
+    RECOMMENDED_WORKERS,
     JOBS,
     JOB_STATUS,
     JOB_LOCAL,
