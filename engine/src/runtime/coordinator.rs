@@ -208,7 +208,9 @@ impl Coordinator {
         match event {
             Event::Started => {
                 self.started = true;
-                self.last_checkpoint_ms = now_ms;
+                // A pipeline that goes on elsewhere keeps the pace of its commits.
+                let restored = Some(self.settings.restored_timestamp_ms).filter(|_| self.settings.restored_epoch > 0);
+                self.last_checkpoint_ms = restored.unwrap_or(now_ms).min(now_ms);
             }
             Event::EpochDone(EpochDone { slot, epoch, rows_in, input, seen, moment }) => {
                 self.inputs[slot] = input;

@@ -39,12 +39,15 @@ pub(super) struct Placement {
     pub sites: Vec<Arc<dyn Site>>,
     /// By slot, the index of its site.
     pub places: Vec<usize>,
+    /// All sites that there are: address and number of slots.
+    offers: Vec<(String, usize)>,
 }
 
 impl Placement {
-    /// By slot, the address of its site.
-    fn addresses(&self) -> Vec<String> {
-        self.places.iter().map(|place| self.sites[*place].address()).collect()
+    /// Whether as many slots are on the sites of these addresses, all of which can still be had.
+    fn is_no_better_than(&self, addresses: &[String]) -> bool {
+        let still = |address: &String| self.offers.iter().any(|(offer, _)| offer == address);
+        addresses.len() == self.places.len() && addresses.iter().all(still)
     }
 }
 
@@ -223,7 +226,7 @@ impl Inner {
         // Sites without slots take no part.
         let used: Vec<usize> = (0..sites.len()).filter(|site| places.contains(site)).collect();
         let places = places.iter().filter_map(|place| used.iter().position(|site| site == place)).collect();
-        Ok(Placement { sites: used.into_iter().map(|site| sites[site].clone()).collect(), places })
+        Ok(Placement { sites: used.into_iter().map(|site| sites[site].clone()).collect(), places, offers })
     }
 
     /// Moves jobs whenever workers come or go.
@@ -291,8 +294,8 @@ impl Inner {
             let known = jobs.iter().filter_map(|job| snapshot.jobs.get(job));
             // With too few slots it goes on where it is, or waits.
             let Ok(placement) = self.place(known.map(Arc::as_ref)) else { continue };
-            // One that has lost slots is on its way back already.
-            if pipeline.addresses() == placement.addresses() || pipeline.phase().is_over() {
+            // One that has lost slots is on its way back already, and none moves without need.
+            if pipeline.phase().is_over() || placement.is_no_better_than(pipeline.addresses()) {
                 continue;
             }
             tracing::info!(slots = placement.places.len(), "moving jobs to the workers that there are now");

@@ -165,7 +165,7 @@ impl Inner {
             planned.push(plan_job(&planner, &job).await.map_err(|e| e.with("job", &job.name))?);
         }
         let flow = Dataflow::build(planned, &planner)?;
-        let Placement { sites, places } = self.place(flow.jobs.iter().map(|planned| planned.job.as_ref()))?;
+        let Placement { sites, places, .. } = self.place(flow.jobs.iter().map(|planned| planned.job.as_ref()))?;
         Pipeline::start(Setup {
             warehouse: self.warehouse.clone(),
             flow: Arc::new(flow),
