@@ -21,12 +21,14 @@ use crate::runtime::slot::Delivery;
 const FULL: usize = 16 << 20;
 
 /// Which link a stream is, in its first message.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Hello {
     /// The deployment.
     pub deployment: Uuid,
     /// The host that sends.
     pub from: usize,
+    /// What the cluster's members know and others do not.
+    pub secret: Option<String>,
 }
 
 /// The sending end.

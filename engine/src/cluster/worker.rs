@@ -41,7 +41,7 @@ const RECONNECT: Duration = Duration::from_millis(250);
 const WELCOME: Duration = Duration::from_secs(5);
 
 /// What a worker is started with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WorkerOptions {
     /// Where coordinators take workers in, as host and port; one of them leads.
     pub coordinators: Vec<String>,
@@ -125,7 +125,8 @@ impl Worker {
     /// A worker that takes rows on a port.
     pub fn new(options: WorkerOptions, listener: TcpListener, address: SocketAddr) -> Self {
         let deployments: Arc<Deployments> = Arc::default();
-        let door = Door { deployments: deployments.clone(), clock: options.clock.clone() };
+        let (clock, secret) = (options.clock.clone(), options.secret.clone());
+        let door = Door { deployments: deployments.clone(), clock, secret };
         tokio::spawn(async move {
             if let Err(error) = service::serve(listener, door).await {
                 tracing::error!(%error, "no rows can come from other workers any more");
@@ -223,6 +224,7 @@ impl Worker {
                         warehouse,
                         outbox: outbox.clone(),
                         deployments: self.deployments.clone(),
+                        secret: self.options.secret.clone(),
                         tasks,
                     });
                 }
@@ -280,6 +282,7 @@ struct Session {
     warehouse: Arc<Warehouse>,
     outbox: Outbox,
     deployments: Arc<Deployments>,
+    secret: Option<String>,
     /// They end with the connection.
     tasks: JoinSet<()>,
 }
@@ -312,12 +315,12 @@ impl Session {
 
     fn deploy(&mut self, order: Order) {
         let id = order.id;
-        let (warehouse, outbox) = (self.warehouse.clone(), self.outbox.clone());
+        let (warehouse, outbox, secret) = (self.warehouse.clone(), self.outbox.clone(), self.secret.clone());
         let deployments = self.deployments.clone();
         // Nothing of it may be ready before it is known that it is being prepared.
         let mut known = self.deployments.lock();
         let task = self.tasks.spawn(async move {
-            match prepare(warehouse, order, outbox.clone()).await {
+            match prepare(warehouse, order, outbox.clone(), secret).await {
                 Ok(ready) => {
                     let mut running = deployments.lock();
                     if let Some(place) = running.get_mut(&id) {
@@ -336,7 +339,7 @@ impl Session {
 }
 
 /// Plans the jobs of an order, and starts the slots that are to run here.
-async fn prepare(warehouse: Arc<Warehouse>, order: Order, outbox: Outbox) -> Result<Running> {
+async fn prepare(warehouse: Arc<Warehouse>, order: Order, outbox: Outbox, secret: Option<String>) -> Result<Running> {
     let Order { id, host, addresses, places, definitions, jobs, fingerprints, base_dirs } = order;
     let snapshot = Arc::new(definitions.into_snapshot());
     let planner = Planner {
@@ -371,7 +374,7 @@ async fn prepare(warehouse: Arc<Warehouse>, order: Order, outbox: Outbox) -> Res
         .enumerate()
         .map(|(to, address)| {
             let outbox = outbox.clone();
-            let hello = Hello { deployment: id, from: host };
+            let hello = Hello { deployment: id, from: host, secret: secret.clone() };
             let broken = move |error: Error| {
                 outbox.send(&FromWorker::Unlinked { deployment: id, host: to, error: (&error).into() });
             };
@@ -401,6 +404,7 @@ async fn pass_on(deployment: Uuid, mut reports: mpsc::UnboundedReceiver<FromHost
 struct Door {
     deployments: Arc<Deployments>,
     clock: Arc<dyn Clock>,
+    secret: Option<String>,
 }
 
 #[async_trait]
@@ -410,6 +414,9 @@ impl service::Handler for Door {
         let name =
             first.flight_descriptor.and_then(|descriptor| descriptor.path.into_iter().next()).unwrap_or_default();
         let hello: Hello = serde_json::from_str(&name).map_err(|_| Status::invalid_argument("a link without name"))?;
+        if hello.secret != self.secret {
+            return Err(Status::permission_denied("the sender does not know the cluster's secret"));
+        }
         let Some((flow, inboxes)) = self.deployments.receivers(&hello.deployment) else {
             return Err(Status::not_found("this attempt to run the job is over here"));
         };
