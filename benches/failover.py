@@ -44,12 +44,12 @@ def free_port():
 
 
 class Cluster:
-    def __init__(self, binary, directory, workers):
+    def __init__(self, binary, directory, workers, options=()):
         self.binary, self.directory = binary, directory
         self.http, self.join = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http}"
         command = ["coordinator", "-w", str(directory / "warehouse"), "--commit-interval", f"{COMMIT}s"]
-        command += ["--listen", f"127.0.0.1:{self.join}", "--pg", f"127.0.0.1:{free_port()}", "--http", f"127.0.0.1:{self.http}"]
+        command += ["--listen", f"127.0.0.1:{self.join}", "--pg", f"127.0.0.1:{free_port()}", "--http", f"127.0.0.1:{self.http}", *options]
         self.processes = [self.run("coordinator", *command)]
         self.started = 0
         self.workers = [self.worker() for _ in range(workers)]
@@ -97,6 +97,8 @@ class Cluster:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
+        # What the coordinator started ends when it has ended.
+        time.sleep(0.5)
 
 
 def longest(times, start, end):

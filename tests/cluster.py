@@ -139,7 +139,7 @@ class Cluster:
 
     def wait_until_finished(self, *jobs):
         def finished():
-            status = {row[0]: (row[2], row[-1]) for row in self.rows("SHOW JOBS")}
+            status = {row[0]: (row[2], row[-2]) for row in self.rows("SHOW JOBS")}
             assert all(status[job][0] != "failed" for job in jobs), status
             return all(status[job][0] == "finished" for job in jobs)
 

@@ -79,6 +79,9 @@ def test_a_killed_worker_is_replaced_by_the_others_within_a_moment(tmp_path):
         # Two commits, and much patience with a busy machine. A missing heartbeat alone would take 2 s to notice.
         assert time.monotonic() - killed < 10
         assert len(cluster.rows("SHOW WORKERS")) == 2
+        runner, recovery = [(row[3], row[-1]) for row in cluster.rows("SHOW JOBS")][0]
+        assert runner == "2 slots on 2 workers"
+        assert "restarted on 2 slots" in recovery and "its connection closed" in recovery, recovery
         verified(cluster, "by_key", "total")
 
 

@@ -47,7 +47,7 @@ mod verify;
 
 use settings::Settings;
 
-pub use cluster::ClusterOptions;
+pub use cluster::{ClusterOptions, Recovery};
 pub use inspect::{
     FileInfo, FileKind, IcebergTable, JobCounters, JobCounts, JobInfo, Lineage, LineageEdge, LineageNode, Overview,
     Runner, SegmentInfo, TableDetails, TableSummary,
@@ -159,6 +159,8 @@ pub(crate) struct Inner {
     owner: String,
     /// Who runs the slots of jobs, if not this process.
     workers: Option<Arc<Workers>>,
+    /// How jobs came back that had lost slots.
+    recoveries: cluster::Recoveries,
     /// How many workers there should be.
     recommended: watch::Sender<Recommendation>,
     /// The right to lead, once a coordinator has it.
@@ -191,6 +193,7 @@ impl Engine {
             groups: change::Groups::default(),
             owner: owner::of_this_process(options.clock.as_ref()),
             workers,
+            recoveries: cluster::Recoveries::default(),
             recommended: watch::Sender::default(),
             leadership: OnceLock::new(),
             warehouse,

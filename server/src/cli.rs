@@ -146,6 +146,9 @@ pub struct CoordinatorArgs {
     /// How many slots the workers have that are started here.
     #[arg(long, default_value_t = 1, env = "FRAZIL_AUTOSCALE_SLOTS", value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
     pub autoscale_slots: u16,
+    /// Share of time that slots should work, by which the number of workers is recommended, such as `0.6`.
+    #[arg(long, default_value_t = DEFAULT_TARGET, env = "FRAZIL_AUTOSCALE_TARGET", value_parser = parse_share)]
+    pub autoscale_target: f64,
     /// What workers must know to join; needed if other machines can reach the address on which they do.
     #[arg(long, env = "FRAZIL_CLUSTER_SECRET", hide_env_values = true)]
     pub cluster_secret: Option<String>,
@@ -220,6 +223,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| format!("{number:?} is not a number"))?;
     let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// Share of time that slots should work unless the user says otherwise.
+const DEFAULT_TARGET: f64 = engine::cluster::autoscale::TARGET;
+
+/// A number above 0, and below what counts as working all the time.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share < engine::cluster::autoscale::SATURATED);
+    share.ok_or_else(|| format!("write a number between 0 and {}", engine::cluster::autoscale::SATURATED))
 }
 
 /// A smallest and a greatest number.

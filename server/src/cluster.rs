@@ -20,8 +20,8 @@ use crate::{logging, server};
 
 /// Serves a warehouse and takes workers in, as long as [`server::run`] does.
 pub async fn coordinate(args: CoordinatorArgs) -> Result<(), Failure> {
-    let CoordinatorArgs { server, listen, heartbeat, heartbeat_timeout, autoscale, autoscale_slots, cluster_secret } =
-        args;
+    let CoordinatorArgs { server, listen, heartbeat, heartbeat_timeout, cluster_secret, .. } = args;
+    let CoordinatorArgs { autoscale, autoscale_slots, autoscale_target, .. } = args;
     if heartbeat_timeout <= heartbeat {
         return Err(Failure::refused(format!(
             "--heartbeat-timeout ({heartbeat_timeout:?}) must be longer than --heartbeat ({heartbeat:?})"
@@ -38,7 +38,7 @@ pub async fn coordinate(args: CoordinatorArgs) -> Result<(), Failure> {
         heartbeat,
         timeout: heartbeat_timeout,
         secret: cluster_secret.clone(),
-        policy: Policy::within(range.min, range.max),
+        policy: Policy { target: autoscale_target, ..Policy::within(range.min, range.max) },
     };
     let local = autoscale.map(|_| LocalWorkers { slots: autoscale_slots, secret: cluster_secret });
     server::run(server, Some(server::Cluster { options: cluster, local })).await

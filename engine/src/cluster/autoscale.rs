@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// Share of time that slots should work, as long as nobody says otherwise.
+pub const TARGET: f64 = 0.6;
+/// From this share on demand is unknown: there may be much more to do.
+pub const SATURATED: f64 = 0.9;
+
 /// When to ask for more or fewer workers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
@@ -19,8 +24,6 @@ pub struct Policy {
     pub max: usize,
     /// Share of time that slots should work.
     pub target: f64,
-    /// From this share on demand is unknown: there may be much more to do.
-    pub saturated: f64,
     /// For how long more must have been needed.
     pub up_after: Duration,
     /// For how long fewer must have been enough.
@@ -33,7 +36,7 @@ impl Policy {
     /// The usual patience, within these numbers of workers.
     pub fn within(min: usize, max: usize) -> Self {
         let (up_after, down_after, settle) = (Duration::from_secs(2), Duration::from_secs(15), Duration::from_secs(3));
-        Self { min: min.max(1), max: max.max(min).max(1), target: 0.6, saturated: 0.9, up_after, down_after, settle }
+        Self { min: min.max(1), max: max.max(min).max(1), target: TARGET, up_after, down_after, settle }
     }
 }
 
@@ -128,7 +131,7 @@ impl Autoscaler {
         // A little more than a whole number is no reason for one worker more.
         let needed = (demand - 0.05).ceil().max(1.0) as usize;
         let more = sample.workers + sample.workers.div_ceil(2);
-        match sample.busy >= self.policy.saturated {
+        match sample.busy >= SATURATED {
             true => needed.max(more),
             false if sample.behind => needed.max(sample.workers + 1),
             false => needed,

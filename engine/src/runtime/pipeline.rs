@@ -68,7 +68,16 @@ pub enum Phase {
     /// Stopped by an error; nothing since the last checkpoint is visible.
     Failed(Arc<Error>),
     /// Slots were lost through no fault of the jobs, which can go on elsewhere from the last checkpoint.
-    Interrupted(Arc<Error>),
+    Interrupted(Interruption),
+}
+
+/// The loss of slots.
+#[derive(Debug, Clone)]
+pub struct Interruption {
+    /// When it was noticed, by the monotonic clock.
+    pub at: Duration,
+    /// What happened to them.
+    pub error: Arc<Error>,
 }
 
 impl Phase {
@@ -152,7 +161,9 @@ impl Pipeline {
         let mut phase = self.phase.clone();
         let reached = phase.wait_for(|phase| until(phase)).await;
         match reached.as_deref() {
-            Ok(Phase::Failed(error) | Phase::Interrupted(error)) => Err(Error::new(error.kind(), error.to_string())),
+            Ok(Phase::Failed(error) | Phase::Interrupted(Interruption { error, .. })) => {
+                Err(Error::new(error.kind(), error.to_string()))
+            }
             Ok(_) => Ok(()),
             Err(_) => Err(Error::internal("a pipeline ended without saying why")),
         }
@@ -369,8 +380,9 @@ impl Driver {
             }
             Err(Broken::Lost(error)) => {
                 tracing::warn!(%error, "slots of a pipeline are lost");
+                let at = self.warehouse.clock().monotonic();
                 self.finish_commit().await;
-                Phase::Interrupted(Arc::new(error))
+                Phase::Interrupted(Interruption { at, error: Arc::new(error) })
             }
         };
         let _ = self.warehouse.catalog().release_leases(&self.leases).await;

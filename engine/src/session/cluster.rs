@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use catalog::{Job, ObjectId};
@@ -17,7 +17,7 @@ use crate::cluster::{WorkerInfo, Workers, WorkersOptions, listen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::mix_bytes;
 use crate::runtime::host::{Here, Site};
-use crate::runtime::pipeline::{Phase, Pipeline};
+use crate::runtime::pipeline::{Interruption, Phase, Pipeline};
 use crate::runtime::placement::{Bounds, spread};
 use crate::session::{Engine, EngineOptions, Inner, owner, settings};
 
@@ -108,6 +108,38 @@ impl Load {
         Sample { at: self.at, workers: self.workers, busy, behind: self.lag > commit_interval * BEHIND }
     }
 }
+
+/// How jobs came back after they lost slots.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recovery {
+    /// When slots were lost, in ms since the Unix epoch.
+    pub at_ms: i64,
+    /// What happened to them.
+    pub reason: String,
+    /// On how many slots the jobs started again, from their last checkpoint.
+    pub slots: usize,
+    /// From the loss until what was left had ended, and the commit that was under way with it.
+    pub stopped: Duration,
+    /// From then until the new slots had their state and were ready.
+    pub started: Duration,
+    /// From then until the first commit, if there was one yet.
+    pub committed: Option<Duration>,
+}
+
+impl std::fmt::Display for Recovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { reason, slots, stopped, started, .. } = self;
+        let (stopped, started) = (stopped.as_millis(), started.as_millis());
+        write!(f, "restarted on {slots} slots ({reason}): stopped in {stopped} ms, ready in {started} ms")?;
+        match self.committed {
+            Some(committed) => write!(f, ", committed in {} ms", committed.as_millis()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The recoveries of jobs, each job's last one.
+pub(super) type Recoveries = Mutex<BTreeMap<ObjectId, Recovery>>;
 
 impl Engine {
     /// The workers of the cluster; `None` if this process runs its jobs itself.
@@ -301,7 +333,7 @@ impl Inner {
             tracing::info!(slots = placement.places.len(), "moving jobs to the workers that there are now");
             if let Err(error) = self.to_the_end(|inner| async move { inner.launch_jobs(&jobs).await }).await {
                 tracing::warn!(%error, "jobs could not be moved");
-                self.recover(pipeline.jobs().to_vec()).await;
+                self.recover(pipeline.jobs().to_vec(), None).await;
             }
         }
         if self.refuse_without_workers().is_ok()
@@ -314,13 +346,29 @@ impl Inner {
 
     /// Starts jobs again that have lost slots, until that succeeds or there is nobody to run them: then the next worker that joins
     /// brings them back.
-    pub(super) async fn recover(&self, jobs: Vec<ObjectId>) {
+    pub(super) async fn recover(&self, jobs: Vec<ObjectId>, lost: Option<Interruption>) {
         let running = self.local_jobs().await;
         if jobs.iter().all(|job| running.contains(job)) {
             return;
         }
-        if let Err(error) = self.launch_patiently(&jobs, None).await {
-            tracing::warn!(%error, "jobs wait to be recovered");
+        let clock = &self.options.clock;
+        let (stopped_at, stopped_ms) = (clock.monotonic(), clock.now_ms());
+        let pipelines = match self.launch_patiently(&jobs, None).await {
+            Ok(pipelines) => pipelines,
+            Err(error) => return tracing::warn!(%error, "jobs wait to be recovered"),
+        };
+        let Some(Interruption { at, error }) = lost else { return };
+        let stopped = stopped_at.saturating_sub(at);
+        for pipeline in pipelines {
+            let recovery = Recovery {
+                at_ms: stopped_ms - stopped.as_millis() as i64,
+                reason: error.message(),
+                slots: pipeline.addresses().len(),
+                stopped,
+                started: clock.monotonic().saturating_sub(stopped_at),
+                committed: None,
+            };
+            tokio::spawn(note_recovery(self.this.clone(), pipeline, recovery));
         }
     }
 
@@ -381,5 +429,25 @@ impl Inner {
                 self.refuse_without_workers()?;
             };
         }
+    }
+}
+
+/// Notes how jobs came back, and when they committed for the first time.
+async fn note_recovery(inner: Weak<Inner>, pipeline: Arc<Pipeline>, mut recovery: Recovery) {
+    let Some(clock) = inner.upgrade().map(|inner| inner.options.clock.clone()) else { return };
+    let ready = clock.monotonic();
+    loop {
+        let committed = pipeline.metrics().checkpoints.load(Ordering::Relaxed) > 0;
+        recovery.committed = committed.then(|| clock.monotonic().saturating_sub(ready));
+        let Some(inner) = inner.upgrade() else { return };
+        {
+            let mut known = inner.recoveries.lock().unwrap_or_else(PoisonError::into_inner);
+            known.extend(pipeline.jobs().iter().map(|job| (*job, recovery.clone())));
+        }
+        drop(inner);
+        if committed || pipeline.phase().is_over() {
+            return tracing::info!("{recovery}");
+        }
+        tokio::time::sleep(POLL).await;
     }
 }

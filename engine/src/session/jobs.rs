@@ -256,8 +256,11 @@ pub(super) fn go_on_if_interrupted(pipeline: &Pipeline, stopped: Result<()>) -> 
 fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future::BoxFuture<'static, ()> {
     Box::pin(async move {
         let over = pipeline.over().await;
-        let interrupted = matches!(pipeline.phase(), Phase::Interrupted(_));
-        if over.is_ok() || (pipeline.jobs().len() == 1 && !interrupted) {
+        let lost = match pipeline.phase() {
+            Phase::Interrupted(lost) => Some(lost),
+            _ => None,
+        };
+        if over.is_ok() || (pipeline.jobs().len() == 1 && lost.is_none()) {
             return;
         }
         let jobs = pipeline.jobs().to_vec();
@@ -265,9 +268,11 @@ fn go_on_without(pipeline: Arc<Pipeline>, inner: Weak<Inner>) -> futures::future
         // Whoever took it out of the list sees to its jobs.
         let listed = inner.pipelines.lock().await.iter().any(|other| Arc::ptr_eq(other, &pipeline));
         drop(pipeline);
-        if interrupted && listed {
-            inner.recover(jobs).await;
-        } else if !interrupted && let Err(error) = inner.resume_orphans().await {
+        if let Some(lost) = lost {
+            if listed {
+                inner.recover(jobs, Some(lost)).await;
+            }
+        } else if let Err(error) = inner.resume_orphans().await {
             tracing::warn!(%error, "the other jobs of a failed pipeline could not be resumed");
         }
     })

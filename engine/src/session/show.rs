@@ -156,6 +156,7 @@ impl Inner {
                 count(job.failed_values),
                 count(job.late_rows),
                 job.error.clone(),
+                job.recovery.as_ref().map(ToString::to_string),
             ]
         });
         let lines = lines.collect();
@@ -170,6 +171,7 @@ impl Inner {
             "failed_values",
             "late_rows",
             "error",
+            "recovery",
         ];
         table(&columns, lines)
     }

@@ -89,5 +89,13 @@ fn shown(job: &JobInfo) -> Value {
         "rows_out": counters.rows_out,
         "lag_ms": counters.lag_ms,
         "checkpoint_age_ms": counters.checkpoint_age_ms,
+        "recovery": job.recovery.as_ref().map(|recovery| json!({
+            "at_ms": recovery.at_ms,
+            "reason": recovery.reason,
+            "slots": recovery.slots,
+            "stopped_ms": recovery.stopped.as_millis() as u64,
+            "started_ms": recovery.started.as_millis() as u64,
+            "committed_ms": recovery.committed.map(|time| time.as_millis() as u64),
+        })),
     })
 }

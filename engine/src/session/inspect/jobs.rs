@@ -1,13 +1,14 @@
 //! Jobs: what they do, who runs them, how far they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use catalog::{Job, JobKind, JobStatus, ObjectId, Snapshot, Version};
 
 use crate::error::Result;
 use crate::runtime::checkpoint::Payload;
 use crate::session::observe::{JobSums, Running};
-use crate::session::{Engine, Inner, jobs, owner};
+use crate::session::{Engine, Inner, Recovery, jobs};
 
 /// A job as others may want to show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,8 @@ pub struct JobInfo {
     pub settings: BTreeMap<String, String>,
     /// How far it is, if this process runs it.
     pub counters: Option<JobCounters>,
+    /// How it came back when it last lost slots, as far as this process saw it.
+    pub recovery: Option<Recovery>,
 }
 
 /// Who runs a job.
@@ -49,6 +52,13 @@ pub struct JobInfo {
 pub enum Runner {
     /// The process that is asked.
     ThisProcess,
+    /// Workers of the process that is asked.
+    Workers {
+        /// On how many slots it runs.
+        slots: usize,
+        /// On how many workers these are.
+        workers: usize,
+    },
     /// Another process, by the name that it gave itself.
     Other(String),
     /// Nobody, though it should run.
@@ -59,6 +69,7 @@ impl std::fmt::Display for Runner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::ThisProcess => f.write_str("this process"),
+            Self::Workers { slots, workers } => write!(f, "{slots} slots on {workers} workers"),
             Self::Other(owner) => f.write_str(owner),
             Self::Nobody => f.write_str("nobody"),
         }
@@ -142,6 +153,7 @@ impl Inner {
             sql: job.sql.clone(),
             settings: job.settings.clone(),
             counters: counters.get(&job.id).copied(),
+            recovery: self.recoveries.lock().unwrap_or_else(PoisonError::into_inner).get(&job.id).cloned(),
         })
     }
 
@@ -151,9 +163,15 @@ impl Inner {
         }
         let now = self.options.clock.now_ms();
         let lease = self.warehouse.catalog().lease(&jobs::lease_name(job.id), now).await?;
-        Ok(Some(match lease.filter(|lease| !owner::is_dead(&lease.owner)) {
+        Ok(Some(match lease.filter(|lease| !self.is_gone(&lease.owner)) {
             None => Runner::Nobody,
-            Some(lease) if lease.owner == self.owner => Runner::ThisProcess,
+            Some(lease) if lease.owner == self.owner => match self.observed.pipeline_of(job.id) {
+                Some(pipeline) if self.workers.is_some() => {
+                    let workers: BTreeSet<&String> = pipeline.addresses().iter().collect();
+                    Runner::Workers { slots: pipeline.addresses().len(), workers: workers.len() }
+                }
+                _ => Runner::ThisProcess,
+            },
             Some(lease) => Runner::Other(lease.owner),
         }))
     }
