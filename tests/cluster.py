@@ -12,6 +12,10 @@ from frazil import PATIENCE, binary
 from server import free_port
 
 
+# What members of a network must know, since other machines could reach it.
+SECRET = "between us"
+
+
 class Process:
     """A program that writes a log."""
 
@@ -66,11 +70,12 @@ class Coordinator(Process):
 
 
 class Cluster:
-    """Coordinators and workers; `leader` is the coordinator that answers."""
+    """Coordinators and workers; `leader` is the coordinator that answers. With a `network` workers are members of it."""
 
-    def __init__(self, directory, workers=3, slots=1, coordinators=1, options=()):
+    def __init__(self, directory, workers=3, slots=1, coordinators=1, options=(), network=None):
         self.directory = directory
         self.slots = slots
+        self.network = network
         self.coordinator_options = options
         self.started = 0
         self.coordinators, self.workers = [], []
@@ -84,7 +89,11 @@ class Cluster:
 
     def add_coordinator(self, address=None):
         self.started += 1
-        coordinator = Coordinator(self.directory, f"coordinator{self.started}", address, self.coordinator_options)
+        options = self.coordinator_options
+        if self.network:
+            address = address or f"{self.network.host}:{free_port()}"
+            options = (*options, "--cluster-secret", SECRET)
+        coordinator = Coordinator(self.directory, f"coordinator{self.started}", address, options)
         self.coordinators.append(coordinator)
         if coordinator.address not in self.addresses:
             self.addresses.append(coordinator.address)
@@ -94,12 +103,15 @@ class Cluster:
         living = {coordinator.address for coordinator in self.coordinators}
         self.add_coordinator(next(address for address in self.addresses if address not in living))
 
-    def worker_command(self):
-        return [binary(), "worker", "--coordinator", ",".join(self.addresses), "--slots", str(self.slots)]
-
     def add_worker(self):
         self.started += 1
-        worker = Process(self.worker_command(), self.directory / f"worker{self.started}.log")
+        command = [binary(), "worker", "--coordinator", ",".join(self.addresses), "--slots", str(self.slots)]
+        member = None
+        if self.network:
+            member, address = self.network.join()
+            command = ["ip", "netns", "exec", member, *command, "--listen", f"{address}:0", "--cluster-secret", SECRET]
+        worker = Process(command, self.directory / f"worker{self.started}.log")
+        worker.member = member
         self.workers.append(worker)
         return worker
 

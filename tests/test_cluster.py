@@ -11,6 +11,7 @@ import pytest
 import flights
 from cluster import Cluster
 from frazil import ROOT, Warehouse, difference
+from network import Network, available
 from test_exactly_once import NEXMARK_TABLES
 
 # Rows and keys of a table that is written all the time.
@@ -209,11 +210,21 @@ class Inserts(threading.Thread):
             time.sleep(0.05)
 
 
-def test_chaos(tmp_path, request):
-    """Everything dies, hangs, leaves and joins at random while rows come in; in the end nothing is missing and nothing is there twice."""
+@pytest.fixture
+def network():
+    """Where links can be cut, or None on machines on which that is not allowed."""
+    made = Network() if available() else None
+    yield made
+    if made:
+        made.close()
+
+
+def test_chaos(tmp_path, request, network):
+    """Everything dies, hangs, is cut off, leaves and joins at random while rows come in; in the end nothing is missing and nothing is
+    there twice."""
     seconds = request.config.getoption("--chaos")
     rng = random.Random(request.config.getoption("--seed"))
-    with Cluster(tmp_path, coordinators=2) as cluster:
+    with Cluster(tmp_path, coordinators=2, network=network) as cluster:
         cluster.execute(LOAD + "CREATE TABLE numbers (n BIGINT PRIMARY KEY); CREATE MATERIALIZED VIEW counted AS SELECT COUNT(*) AS c, SUM(n) AS s FROM numbers")
         inserts = Inserts(cluster)
         inserts.start()
@@ -232,29 +243,34 @@ def test_chaos(tmp_path, request):
 
 
 def disturb(cluster, rng, until):
-    seen, hanging = 0, []
+    """Does one thing after the other at random moments; whoever hangs or is cut off comes back before the next one."""
+    seen, undo = 0, []
+    kinds = ["kill", "kill", "hang", "leave", "join", "leader"] + ["cut", "cut"] * bool(cluster.network)
     while time.monotonic() < until:
-        time.sleep(rng.uniform(0.2, 2.5))
-        for worker in hanging:
-            worker.signal(signal.SIGCONT)
-        hanging.clear()
+        time.sleep(rng.uniform(0.2, 3.5))
+        for mend in undo:
+            mend()
+        undo.clear()
         cluster.workers = [worker for worker in cluster.workers if worker.is_alive()]
-        what = rng.choice(["kill", "kill", "hang", "leave", "join", "leader"])
+        kind = rng.choice(kinds)
         worker = rng.choice(cluster.workers) if cluster.workers else None
-        if what == "join" or worker is None:
+        if kind == "join" or worker is None:
             if len(cluster.workers) < 4:
                 cluster.add_worker()
-        elif what == "leader":
+        elif kind == "leader":
             cluster.find_leader().kill()
             cluster.coordinators = [coordinator for coordinator in cluster.coordinators if coordinator.is_alive()]
             # At the address of the old one, which the workers know.
             cluster.revive_coordinator()
-        elif what == "kill":
+        elif kind == "kill":
             worker.kill()
             cluster.add_worker()
-        elif what == "hang":
+        elif kind == "hang":
             worker.signal(signal.SIGSTOP)
-            hanging.append(worker)
+            undo.append(lambda worker=worker: worker.signal(signal.SIGCONT))
+        elif kind == "cut":
+            cluster.network.cut(worker.member)
+            undo.append(lambda worker=worker: cluster.network.mend(worker.member))
         elif len(cluster.workers) > 1:
             worker.signal(signal.SIGTERM)
         try:
@@ -263,8 +279,8 @@ def disturb(cluster, rng, until):
             continue  # The leader has just died.
         assert now >= seen, "rows that were visible are gone"
         seen = now
-    for worker in hanging:
-        worker.signal(signal.SIGCONT)
+    for mend in undo:
+        mend()
     cluster.workers = [worker for worker in cluster.workers if worker.is_alive()]
     if len(cluster.workers) < 2:
         cluster.add_worker()
