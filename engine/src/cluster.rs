@@ -15,6 +15,8 @@ pub mod link;
 pub mod membership;
 pub mod message;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod wire;
 pub mod worker;
 pub mod workers;

@@ -384,7 +384,8 @@ impl Coordinator {
     }
 
     fn wake_at(&self, now_ms: i64) -> Option<i64> {
-        if self.open.len() as u64 >= self.settings.max_in_flight {
+        // What stops waits for epochs and commits, never for time.
+        if self.stopping || self.open.len() as u64 >= self.settings.max_in_flight {
             return None;
         }
         let sources = self.inputs.iter().filter_map(|input| match input {
@@ -393,7 +394,7 @@ impl Coordinator {
         });
         let checkpoint = (self.dirty && !self.backfilling && !self.checkpoint_in_flight)
             .then_some(self.last_checkpoint_ms.saturating_add(self.settings.commit_interval_ms));
-        let moments = self.moments.iter().flatten().copied().filter(|_| !self.stopping);
+        let moments = self.moments.iter().flatten().copied();
         sources.chain(checkpoint).chain(moments).min().map(|at| at.max(now_ms))
     }
 }
