@@ -7,7 +7,7 @@ pub mod clock;
 pub mod conformance;
 pub mod error;
 pub mod model;
-pub mod sqlite;
+pub mod sql;
 pub mod transition;
 
 use std::fmt::Debug;
@@ -18,7 +18,9 @@ use async_trait::async_trait;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use model::*;
-pub use sqlite::{SqliteCatalog, SqliteOptions};
+pub use sql::SqlCatalog;
+pub use sql::postgres::{LeaseClock, PostgresOptions, PostgresUrl};
+pub use sql::sqlite::SqliteOptions;
 
 /// A transactional store of the program's metadata.
 ///
