@@ -182,7 +182,7 @@ impl Inner {
         match commit::run(&mut tx.connection(), self.cache.head(), request).await? {
             commit::Outcome::Before(version) => Ok(version),
             commit::Outcome::Next(head) => {
-                tx.commit().await?;
+                tx.commit().await.map_err(Fault::of_commit)?;
                 self.cache.put(&head);
                 Ok(head.snapshot.version)
             }

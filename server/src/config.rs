@@ -114,6 +114,8 @@ fn printed(definition: &Command, matches: &ArgMatches) -> String {
         text.push_str(&format!("\n# {help}\n# --{long}, {}\n", variable.to_string_lossy()));
         let value = matches.get_raw(arg.get_id().as_str()).and_then(|mut values| values.next());
         match value {
+            // It may hold a password.
+            Some(_) if arg.is_hide_env_values_set() => text.push_str(&format!("# {long} = (set, but not shown)\n")),
             Some(value) => {
                 let value = toml::Value::String(value.to_string_lossy().into_owned());
                 text.push_str(&format!("{long} = {value}\n"));
@@ -155,11 +157,14 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_a_file_that_says_the_same() {
-        let command = with_file(Cli::command(), "parallelism = 5").unwrap();
+        let file = "parallelism = 5\ncatalog = 'postgres://me:s3cret@there/db'";
+        let mut command = with_file(Cli::command(), file).unwrap();
         let matches = command.clone().get_matches_from(["frazil", "server", "--http", "127.0.0.1:7"]);
         let text = printed(&command, matches.subcommand_matches(SERVER).unwrap());
         let args = parsed(&text, &["frazil", "server"]).unwrap();
         assert_eq!((args.http.port(), args.parallelism), (7, Some(5)));
-        assert!(text.contains("FRAZIL_PG"), "{text}");
+        assert!(text.contains("FRAZIL_PG") && text.contains("FRAZIL_CATALOG"), "{text}");
+        let help = command.find_subcommand_mut(SERVER).unwrap().render_long_help().to_string();
+        assert!(!text.contains("s3cret") && !help.contains("s3cret"), "{text}{help}");
     }
 }

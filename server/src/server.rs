@@ -26,15 +26,15 @@ pub async fn run(args: ServerArgs) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let base_dir =
         std::env::current_dir().map_err(|source| Failure::io("cannot read the current directory", source))?;
-    let engine = Engine::open(EngineOptions {
+    let options = EngineOptions {
         warehouse: args.warehouse.clone(),
         parallelism: args.parallelism.map_or_else(cli::default_parallelism, usize::from),
         commit_interval: args.commit_interval,
         base_dir,
         clock: clock.clone(),
         limits: Limits { memory: args.query_memory, timeout: args.statement_timeout },
-    })
-    .await?;
+    };
+    let engine = Engine::open_with_catalog(options, args.catalog.as_ref().map(cli::CatalogUrl::as_str)).await?;
     refuse_open_doors(&engine, &args).await?;
     let door = Arc::new(Door::new(clock));
     let (pg, pg_address) = listen(args.pg).await?;

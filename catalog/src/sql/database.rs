@@ -96,17 +96,11 @@ impl Transaction {
         }
     }
 
-    /// Makes it durable. Fails with [`Fault::Commit`].
+    /// Makes it durable.
     pub async fn commit(self) -> Result<(), Fault> {
         match self {
-            Self::Sqlite(transaction) => transaction.commit().await.map_err(Fault::Commit),
-            Self::Postgres(transaction, patience) => {
-                let committed = in_time(patience, transaction.commit()).await;
-                committed.map_err(|fault| match fault {
-                    Fault::Sql(error) => Fault::Commit(error),
-                    fault => fault,
-                })
-            }
+            Self::Sqlite(transaction) => Ok(transaction.commit().await?),
+            Self::Postgres(transaction, patience) => in_time(patience, transaction.commit()).await,
         }
     }
 

@@ -58,6 +58,14 @@ impl Fault {
         matches!(self, Self::Sql(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
 
+    /// The same where it was COMMIT that failed.
+    pub fn of_commit(self) -> Self {
+        match self {
+            Self::Sql(error) => Self::Commit(error),
+            fault => fault,
+        }
+    }
+
     /// The catalog's error for it; `what` says what was being done.
     pub fn at(self, place: &Place, what: &'static str) -> Error {
         match self {

@@ -19,8 +19,8 @@ const DIALECT: Dialect = Dialect {
     packed: "",
 };
 
-/// Taken while a schema is created or upgraded, in the database as a whole: "FRZL" in ASCII.
-const CREATION_LOCK: &str = "SELECT pg_advisory_xact_lock(1179802188)";
+/// Taken while a schema is created or upgraded, in the database as a whole: "FRZL" in ASCII. However long it takes.
+const CREATION_LOCK: &str = "SET LOCAL lock_timeout TO 0; SELECT pg_advisory_xact_lock(1179802188)";
 
 /// Refuses what other programs do to rows of ours unless it repeats the pointer in `frazil_tables`: a commit of theirs
 /// to one of our tables would bypass its segments, its changelog and every job on it, and would be undone by the next
@@ -87,18 +87,15 @@ pub async fn create(conn: &mut PgConnection, name: &str) -> Result<(), Fault> {
         // `PostgresUrl` lets no quotes in.
         conn.execute(format!("CREATE SCHEMA \"{name}\"").as_str()).await?;
     }
-    for statement in schema::creation(&DIALECT) {
-        conn.execute(statement.as_str()).await?;
-    }
-    conn.execute(GUARD).await?;
-    conn.execute(GUARDED).await?;
+    let guards = [GUARD, GUARDED].map(str::to_owned);
+    let statements: Vec<String> = schema::creation(&DIALECT).chain(guards).collect();
+    conn.execute(statements.join(";\n").as_str()).await?;
     Ok(())
 }
 
 /// Brings a catalog of an older format up to this one. The caller runs it in a transaction.
 pub async fn upgrade(conn: &mut PgConnection) -> Result<(), Fault> {
-    for statement in schema::upgrade(&DIALECT) {
-        conn.execute(statement.as_str()).await?;
-    }
+    let statements: Vec<String> = schema::upgrade(&DIALECT).collect();
+    conn.execute(statements.join(";\n").as_str()).await?;
     Ok(())
 }

@@ -47,7 +47,9 @@ impl Server {
     pub fn resume(&self) {
         let (data, socket) = (self.data(), self.directory.path().display());
         let log = format!("{socket}/log");
-        let settings = format!("-c listen_addresses='' -c unix_socket_directories='{socket}' -c max_connections=200");
+        // No machine is going to lose power: what a process wrote is there after it died.
+        let settings =
+            format!("-c listen_addresses='' -c unix_socket_directories='{socket}' -c max_connections=200 -c fsync=off");
         self.run("pg_ctl", &["-D", &data, "-w", "-l", &log, "-o", &settings, "start"]);
     }
 

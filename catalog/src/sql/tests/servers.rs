@@ -106,7 +106,7 @@ async fn connections_that_the_server_ended_are_replaced() {
 #[tokio::test]
 async fn a_lock_that_stays_makes_writers_give_up_but_not_readers() {
     let Store::Server(_server, url) = Store::server() else { unreachable!() };
-    let options = PostgresOptions { patience: Duration::from_millis(300), ..PostgresOptions::default() };
+    let options = PostgresOptions { patience: Duration::from_secs(1), ..PostgresOptions::default() };
     let catalog = SqlCatalog::connect(&url, options).await.unwrap();
     let other = connect(&url).await.unwrap();
     let locked = other.inner.database.begin_write().await.unwrap();
@@ -122,7 +122,7 @@ async fn a_lock_that_stays_makes_writers_give_up_but_not_readers() {
 #[tokio::test]
 async fn a_writer_that_stands_still_loses_its_transaction() {
     let Store::Server(_server, url) = Store::server() else { unreachable!() };
-    let options = PostgresOptions { patience: Duration::from_millis(200), ..PostgresOptions::default() };
+    let options = PostgresOptions { patience: Duration::from_millis(1500), ..PostgresOptions::default() };
     let still = SqlCatalog::connect(&url, options).await.unwrap();
     let other = connect(&url).await.unwrap();
     let locked = still.inner.database.begin_write().await.unwrap();
