@@ -5,6 +5,7 @@
 //! `metadata_location` hold absolute locations, because other programs read those.
 
 mod cache;
+mod catalogs;
 mod local;
 mod location;
 mod output;
@@ -14,7 +15,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use catalog::{Catalog, Clock, Object, PostgresOptions, SqlCatalog, SqliteOptions};
+use catalog::{Catalog, Clock, Object, SqlCatalog};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::TryStreamExt;
@@ -38,9 +39,6 @@ const SEGMENT_CACHE_BYTES: u64 = 256 << 20;
 const METADATA_CACHE_BYTES: u64 = 128 << 20;
 /// Bytes of folded hot tiers kept in memory.
 const HOT_CACHE_BYTES: u64 = 256 << 20;
-
-/// Says where the catalog of a warehouse is that is on a server: a URL without password.
-const CATALOG_NOTE: &str = "catalog.url";
 
 /// A file of the warehouse, as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,28 +82,15 @@ impl Warehouse {
             Location::Memory => return Self::in_memory(Arc::new(SqlCatalog::in_memory().await?), clock),
             Location::Directory { path, catalog } => {
                 local::create_root(path)?;
-                refuse_two_catalogs(path, catalog)?;
-                Self::local(path, open_catalog(catalog).await?, clock)?
+                catalogs::refuse_two(path, catalog)?;
+                Self::local(path, catalogs::open(catalog).await?, clock)?
             }
-            Location::S3 { bucket, prefix, catalog } => Self::s3(bucket, prefix, open_catalog(catalog).await?, clock)?,
+            Location::S3 { bucket, prefix, catalog } => {
+                Self::s3(bucket, prefix, catalogs::open(catalog).await?, clock)?
+            }
         };
-        warehouse.check_catalog(location.catalog()).await?;
+        catalogs::check(&warehouse, location.catalog()).await?;
         Ok(warehouse)
-    }
-
-    /// Refuses a file as catalog of a warehouse whose catalog is on a server, and notes it where one is: without it the
-    /// files that are in use would look like garbage, and the sweep would delete them.
-    async fn check_catalog(&self, catalog: Option<&CatalogLocation>) -> Result<()> {
-        match (catalog, self.exists(CATALOG_NOTE).await?) {
-            (Some(CatalogLocation::File(_)), true) => {
-                let url = self.get(CATALOG_NOTE).await?;
-                Err(catalog_elsewhere(&String::from_utf8_lossy(&url)).with("warehouse", &self.root))
-            }
-            (Some(CatalogLocation::Postgres(url)), false) => {
-                self.put(CATALOG_NOTE, Bytes::from(format!("{url}\n"))).await
-            }
-            _ => Ok(()),
-        }
     }
 
     /// A warehouse over parts that exist. `root`: the URL that `store`'s root has for other programs.
@@ -283,35 +268,6 @@ impl Warehouse {
     }
 }
 
-/// Before a catalog is created where none is wanted.
-fn refuse_two_catalogs(directory: &FilePath, catalog: &CatalogLocation) -> Result<()> {
-    let (own, note) = (directory.join(location::CATALOG_FILE), directory.join(CATALOG_NOTE));
-    match catalog {
-        CatalogLocation::Postgres(url) if own.exists() => {
-            let message =
-                "this warehouse has its catalog in a file; open it without --catalog, or name another directory";
-            Err(Error::new(ErrorKind::Invalid, message).with("file", own.display()).with("catalog", url))
-        }
-        CatalogLocation::File(_) if note.exists() => {
-            let url = std::fs::read_to_string(&note).unwrap_or_default();
-            Err(catalog_elsewhere(&url).with("warehouse", directory.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn catalog_elsewhere(url: &str) -> Error {
-    let message = "this warehouse has its catalog on a server; name it: --catalog postgres://...";
-    Error::new(ErrorKind::Invalid, message).with("catalog", url.trim())
-}
-
-async fn open_catalog(location: &CatalogLocation) -> Result<Arc<dyn Catalog>> {
-    Ok(Arc::new(match location {
-        CatalogLocation::File(path) => SqlCatalog::open_file(path, SqliteOptions::default()).await?,
-        CatalogLocation::Postgres(url) => SqlCatalog::connect(url, PostgresOptions::default()).await?,
-    }))
-}
-
 fn parse(path: &str) -> std::result::Result<Path, object_store::Error> {
     Path::parse(path).map_err(|source| object_store::Error::InvalidPath { source })
 }
@@ -327,21 +283,6 @@ mod tests {
 
     async fn in_directory(directory: &FilePath) -> Result<Arc<Warehouse>> {
         Warehouse::open(directory.to_str().unwrap(), Arc::new(SystemClock::new())).await
-    }
-
-    #[tokio::test]
-    async fn a_warehouse_keeps_to_its_catalog() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(CATALOG_NOTE), "postgres://me@there/db\n").unwrap();
-        let error = in_directory(directory.path()).await.unwrap_err();
-        assert!(error.to_string().contains("me@there"), "{error}");
-        assert!(!directory.path().join("catalog.db").exists());
-        let directory = tempfile::tempdir().unwrap();
-        in_directory(directory.path()).await.unwrap();
-        let url = "postgres://me:s3cret@127.0.0.1:1/db";
-        let location = Location::parse(directory.path().to_str().unwrap(), Some(url)).unwrap();
-        let error = Warehouse::open_at(&location, Arc::new(SystemClock::new())).await.unwrap_err();
-        assert!(error.to_string().contains("catalog.db") && !error.to_string().contains("s3cret"), "{error}");
     }
 
     #[tokio::test]

@@ -101,6 +101,9 @@ fn commit_failed_for_sure(error: &sqlx::Error, place: &Place) -> bool {
     }
 }
 
+const NOT_ENCRYPTED: &str =
+    "the connection cannot be encrypted as asked; check sslmode, sslrootcert and the server's certificate";
+
 fn explain(error: &sqlx::Error, place: &Place) -> (ErrorKind, &'static str) {
     use ErrorKind::{Corrupt, Unavailable};
     match error {
@@ -116,10 +119,9 @@ fn explain(error: &sqlx::Error, place: &Place) -> (ErrorKind, &'static str) {
         sqlx::Error::PoolTimedOut => {
             (Unavailable, "the catalog is busy or out of reach: no connection could be had in time; retry later")
         }
-        sqlx::Error::Tls(_) => (
-            Unavailable,
-            "the connection cannot be encrypted as asked; check sslmode, sslrootcert and the server's certificate",
-        ),
+        sqlx::Error::Tls(_) => (Unavailable, NOT_ENCRYPTED),
+        // So rustls tells of a certificate that it does not trust.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => (Unavailable, NOT_ENCRYPTED),
         _ => (Unavailable, "the catalog cannot be reached; retry later"),
     }
 }
