@@ -26,8 +26,8 @@ def binary():
 class Job:
     """A running `frazil run`."""
 
-    def __init__(self, sql_file, warehouse, parallelism=2, commit_interval="200ms"):
-        command = [binary(), "run", str(sql_file), "-w", str(warehouse)]
+    def __init__(self, sql_file, warehouse, parallelism=2, commit_interval="200ms", more=()):
+        command = [binary(), "run", str(sql_file), "-w", str(warehouse), *more]
         command += ["--parallelism", str(parallelism), "--commit-interval", commit_interval]
         self.log = open(warehouse.parent / "run.log", "ab")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
@@ -63,13 +63,14 @@ class Job:
 
 
 class Warehouse:
-    """A warehouse directory and the ways into it."""
+    """A warehouse directory and the ways into it; `more`: further options of every command."""
 
-    def __init__(self, path):
+    def __init__(self, path, *more):
         self.path = pathlib.Path(path)
+        self.more = more
 
     def run(self, sql_file, **options):
-        return Job(sql_file, self.path, **options)
+        return Job(sql_file, self.path, more=self.more, **options)
 
     def run_to_end(self, sql_file, **options):
         with self.run(sql_file, **options) as job:
@@ -77,7 +78,7 @@ class Warehouse:
 
     def query(self, sql):
         """Rows as text, None for NULL, without the header."""
-        command = [binary(), "sql", "-w", str(self.path), "--format", "csv", "-c", sql]
+        command = [binary(), "sql", "-w", str(self.path), *self.more, "--format", "csv", "-c", sql]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"{sql}:\n{done.stderr}"
         rows = list(csv.reader(io.StringIO(done.stdout)))

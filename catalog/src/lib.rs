@@ -8,7 +8,7 @@ pub mod conformance;
 pub mod detached;
 pub mod error;
 pub mod model;
-pub mod sqlite;
+pub mod sql;
 pub mod transition;
 
 use std::fmt::Debug;
@@ -20,7 +20,9 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use detached::Detached;
 pub use error::{Error, ErrorKind, Result};
 pub use model::*;
-pub use sqlite::{SqliteCatalog, SqliteOptions};
+pub use sql::SqlCatalog;
+pub use sql::postgres::{LeaseClock, PostgresOptions, PostgresUrl};
+pub use sql::sqlite::SqliteOptions;
 
 /// A transactional store of the program's metadata.
 ///

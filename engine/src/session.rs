@@ -170,7 +170,13 @@ pub(crate) struct Inner {
 impl Engine {
     /// Opens (or creates) a warehouse. Must be called within a tokio runtime.
     pub async fn open(options: EngineOptions) -> Result<Self> {
-        let warehouse = Warehouse::open(&options.warehouse, options.clock.clone()).await?;
+        Self::open_with_catalog(options, None).await
+    }
+
+    /// The same where the catalog may be named apart from the warehouse: a file, or `postgres://user@host/database`.
+    pub async fn open_with_catalog(options: EngineOptions, catalog: Option<&str>) -> Result<Self> {
+        let location = storage::warehouse::Location::parse(&options.warehouse, catalog)?;
+        let warehouse = Warehouse::open_at(&location, options.clock.clone()).await?;
         if options.parallelism == 0 || options.parallelism > crate::hash::VNODES {
             return Err(Error::new(ErrorKind::Option, format!("parallelism must be 1 to {}", crate::hash::VNODES)));
         }

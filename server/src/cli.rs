@@ -53,6 +53,9 @@ pub struct SqlArgs {
     /// Directory or URL of the warehouse; a directory is created if it is missing.
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
     pub warehouse: String,
+    /// Where the warehouse's catalog is, unless in the warehouse: an SQLite file, or postgres://user@host/database?schema=name.
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    pub catalog: Option<CatalogUrl>,
     /// URL of a server that executes the statements, such as http://127.0.0.1:8080, instead of opening a warehouse.
     #[arg(short, long, value_name = "URL", conflicts_with = "warehouse")]
     pub server: Option<String>,
@@ -78,6 +81,9 @@ pub struct RunArgs {
     /// Directory or URL of the warehouse; a directory is created if it is missing.
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
     pub warehouse: String,
+    /// Where the warehouse's catalog is, unless in the warehouse: an SQLite file, or postgres://user@host/database?schema=name.
+    #[arg(long, value_name = "URL")]
+    pub catalog: Option<CatalogUrl>,
     /// Tasks per job; the number of cores unless given. May differ from run to run.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
     pub parallelism: Option<u16>,
@@ -92,6 +98,9 @@ pub struct ServerArgs {
     /// Directory or URL of the warehouse; a directory is created if it is missing.
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE, env = "FRAZIL_WAREHOUSE")]
     pub warehouse: String,
+    /// Where the warehouse's catalog is, unless in the warehouse: an SQLite file, or postgres://user@host/database?schema=name.
+    #[arg(long, value_name = "URL", env = "FRAZIL_CATALOG", hide_env_values = true, hide_default_value = true)]
+    pub catalog: Option<CatalogUrl>,
     /// Where the PostgreSQL protocol is spoken. Port 0 takes a free one, which is logged.
     #[arg(long, default_value = "127.0.0.1:5433", env = "FRAZIL_PG")]
     pub pg: SocketAddr,
@@ -188,6 +197,29 @@ pub struct SubmitArgs {
     /// User of the server, whose password is in FRAZIL_PASSWORD, unless the URL names both.
     #[arg(short = 'U', long, env = "FRAZIL_USER")]
     pub user: Option<String>,
+}
+
+/// Where a catalog is. It may hold a password, so it is neither printed nor checked here: complaints would quote it.
+#[derive(Clone)]
+pub struct CatalogUrl(String);
+
+impl From<String> for CatalogUrl {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl CatalogUrl {
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for CatalogUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CatalogUrl(..)")
+    }
 }
 
 /// How rows are printed.
@@ -297,6 +329,15 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn the_password_of_the_catalog_is_not_shown() {
+        let line = ["frazil", "run", "a.sql", "--catalog", "postgres://me:s3cret@there/db"];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
+        let Some(Command::Run(run)) = cli.command else { panic!("not run") };
+        assert_eq!(run.catalog.unwrap().as_str(), line[4]);
     }
 
     #[test]

@@ -123,6 +123,8 @@ fn printed(definition: &Command, server: &str, matches: &ArgMatches) -> String {
         text.push_str(&format!("\n# {help}\n# --{long}, {}\n", variable.to_string_lossy()));
         let value = matches.get_raw(arg.get_id().as_str()).and_then(|mut values| values.next());
         match value {
+            // It may hold a password.
+            Some(_) if arg.is_hide_env_values_set() => text.push_str(&format!("# {long} = (set, but not shown)\n")),
             Some(value) => {
                 let value = toml::Value::String(value.to_string_lossy().into_owned());
                 text.push_str(&format!("{long} = {value}\n"));
@@ -164,11 +166,14 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_a_file_that_says_the_same() {
-        let command = with_file(Cli::command(), "server", "parallelism = 5").unwrap();
+        let file = "parallelism = 5\ncatalog = 'postgres://me:s3cret@there/db'";
+        let mut command = with_file(Cli::command(), "server", file).unwrap();
         let matches = command.clone().get_matches_from(["frazil", "server", "--http", "127.0.0.1:7"]);
         let text = printed(&command, "server", matches.subcommand_matches("server").unwrap());
         let args = parsed(&text, &["frazil", "server"]).unwrap();
         assert_eq!((args.http.port(), args.parallelism), (7, Some(5)));
-        assert!(text.contains("FRAZIL_PG"), "{text}");
+        assert!(text.contains("FRAZIL_PG") && text.contains("FRAZIL_CATALOG"), "{text}");
+        let help = command.find_subcommand_mut("server").unwrap().render_long_help().to_string();
+        assert!(!text.contains("s3cret") && !help.contains("s3cret"), "{text}{help}");
     }
 }

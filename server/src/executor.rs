@@ -43,7 +43,8 @@ impl Executor {
             limits: engine::session::Limits::default(),
             cluster: None,
         };
-        Ok(Self::Embedded(Engine::open(options).await?))
+        let catalog = args.catalog.as_ref().map(cli::CatalogUrl::as_str);
+        Ok(Self::Embedded(Engine::open_with_catalog(options, catalog).await?))
     }
 
     /// The same executor, settings included, for statements of a file: their relative paths start at `base_dir`.

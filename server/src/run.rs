@@ -37,7 +37,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         cluster: None,
     };
     let engine = tokio::select! {
-        engine = Engine::open(options) => engine?,
+        engine = Engine::open_with_catalog(options, args.catalog.as_ref().map(cli::CatalogUrl::as_str)) => engine?,
         () = signals.next() => return Ok(()),
     };
     let work = async {

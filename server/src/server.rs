@@ -36,7 +36,7 @@ pub async fn run(args: ServerArgs, cluster: Option<Cluster>) -> Result<(), Failu
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let base_dir =
         std::env::current_dir().map_err(|source| Failure::io("cannot read the current directory", source))?;
-    let engine = Engine::open(EngineOptions {
+    let options = EngineOptions {
         warehouse: args.warehouse.clone(),
         parallelism: args.parallelism.map_or_else(cli::default_parallelism, usize::from),
         commit_interval: args.commit_interval,
@@ -44,8 +44,8 @@ pub async fn run(args: ServerArgs, cluster: Option<Cluster>) -> Result<(), Failu
         clock: clock.clone(),
         limits: Limits { memory: args.query_memory, timeout: args.statement_timeout },
         cluster: cluster.as_ref().map(|cluster| cluster.options.clone()),
-    })
-    .await?;
+    };
+    let engine = Engine::open_with_catalog(options, args.catalog.as_ref().map(cli::CatalogUrl::as_str)).await?;
     refuse_open_doors(&engine, &args).await?;
     let door = Arc::new(Door::new(clock));
     let (http, http_address) = listen(args.http).await?;

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use catalog::{
     Action, Catalog, Commit, Error, ErrorKind, FileReferences, Lease, ManualClock, Object, ObjectId, ObjectKind,
-    Result, Snapshot, SqliteCatalog, TableState, TableVersion, Version,
+    Result, Snapshot, SqlCatalog, TableState, TableVersion, Version,
 };
 use uuid::Uuid;
 
@@ -29,13 +29,13 @@ pub enum Fault {
 /// The real catalog, in memory, with faults on order.
 #[derive(Debug)]
 pub struct FaultyCatalog {
-    inner: SqliteCatalog,
+    inner: SqlCatalog,
     next: Mutex<Option<Fault>>,
 }
 
 impl FaultyCatalog {
     pub async fn new() -> Arc<Self> {
-        Arc::new(Self { inner: SqliteCatalog::in_memory().await.unwrap(), next: Mutex::default() })
+        Arc::new(Self { inner: SqlCatalog::in_memory().await.unwrap(), next: Mutex::default() })
     }
 
     /// Orders a fault for the next commit.

@@ -5,6 +5,7 @@
 //! `metadata_location` hold absolute locations, because other programs read those.
 
 mod cache;
+mod catalogs;
 mod local;
 mod location;
 mod output;
@@ -14,7 +15,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use catalog::{Catalog, Clock, Object, SqliteCatalog, SqliteOptions};
+use catalog::{Catalog, Clock, Object, SqlCatalog};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::TryStreamExt;
@@ -29,7 +30,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use self::cache::Cache;
-pub use self::location::Location;
+pub use self::location::{CatalogLocation, Location};
 pub use self::output::Output;
 
 /// Bytes of segments kept in memory.
@@ -75,22 +76,21 @@ impl Warehouse {
         Self::open_at(&Location::parse(location, None)?, clock).await
     }
 
-    /// Opens a warehouse with the embedded catalog.
+    /// Opens a warehouse and its catalog.
     pub async fn open_at(location: &Location, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
-        let database = |path: PathBuf| async move {
-            let catalog = SqliteCatalog::open(&path, SqliteOptions::default()).await?;
-            Ok::<Arc<dyn Catalog>, Error>(Arc::new(catalog))
-        };
-        match location {
-            Location::Memory => Self::in_memory(Arc::new(SqliteCatalog::in_memory().await?), clock),
+        let warehouse = match location {
+            Location::Memory => return Self::in_memory(Arc::new(SqlCatalog::in_memory().await?), clock),
             Location::Directory { path, catalog } => {
                 local::create_root(path)?;
-                Self::local(path, database(catalog.clone()).await?, clock)
+                catalogs::refuse_two(path, catalog)?;
+                Self::local(path, catalogs::open(catalog).await?, clock)?
             }
             Location::S3 { bucket, prefix, catalog } => {
-                Self::s3(bucket, prefix, database(catalog.clone()).await?, clock)
+                Self::s3(bucket, prefix, catalogs::open(catalog).await?, clock)?
             }
-        }
+        };
+        catalogs::check(&warehouse, location.catalog()).await?;
+        Ok(warehouse)
     }
 
     /// A warehouse over parts that exist. `root`: the URL that `store`'s root has for other programs.

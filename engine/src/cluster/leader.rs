@@ -91,7 +91,7 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
-    use catalog::{ManualClock, SqliteCatalog};
+    use catalog::{ManualClock, SqlCatalog};
 
     use super::*;
 
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_leads_and_the_next_one_knows_whom_it_has_deposed() {
-        let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::in_memory().await.unwrap());
+        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::in_memory().await.unwrap());
         let clock = Arc::new(ManualClock::new(1_000, 1));
         let (first, second) = (candidate(&catalog, &clock, "first"), candidate(&catalog, &clock, "second"));
         let leads = first.lead(|_| false).await.unwrap();

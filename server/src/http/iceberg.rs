@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Form, Json};
-use catalog::sqlite::schema::ICEBERG_NAMESPACE;
+use catalog::sql::schema::ICEBERG_NAMESPACE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -2,7 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
+use catalog::PostgresUrl;
+
 use crate::error::{Error, ErrorKind, Result};
+
+/// The catalog of a local warehouse, unless another one is named.
+pub(super) const CATALOG_FILE: &str = "catalog.db";
+
+/// Where a warehouse's catalog is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogLocation {
+    /// In this SQLite file, on the local machine.
+    File(PathBuf),
+    /// On a PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+impl CatalogLocation {
+    /// Reads a location: the path of a file, or `postgres://user@host/database`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "the catalog's location is empty"));
+        }
+        if PostgresUrl::is_one(text) {
+            return Ok(Self::Postgres(PostgresUrl::parse(text)?));
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            let message = "a catalog is an SQLite file or on a PostgreSQL server: postgres://user@host/database";
+            return Err(Error::new(ErrorKind::Unsupported, message).with("not", scheme));
+        }
+        Ok(Self::File(text.into()))
+    }
+}
 
 /// A warehouse's location, as a user gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +42,8 @@ pub enum Location {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// The catalog's database file.
-        catalog: PathBuf,
+        /// The catalog.
+        catalog: CatalogLocation,
     },
     /// `memory://`: gone when the process ends. For tests.
     Memory,
@@ -22,17 +53,17 @@ pub enum Location {
         bucket: String,
         /// The prefix, without slashes at its ends; empty for the whole bucket.
         prefix: String,
-        /// The catalog's database file, on the local machine.
-        catalog: PathBuf,
+        /// The catalog.
+        catalog: CatalogLocation,
     },
 }
 
 impl Location {
-    /// Reads a location. `catalog`: the catalog's database file, if it is named apart from the location.
-    pub fn parse(text: &str, catalog: Option<&Path>) -> Result<Self> {
+    /// Reads a location. `catalog`: where the catalog is, if it is named apart from the location.
+    pub fn parse(text: &str, catalog: Option<&str>) -> Result<Self> {
         let (base, query) = text.split_once('?').filter(|_| text.contains("://")).unwrap_or((text, ""));
-        let named = query.split('&').find_map(|pair| pair.strip_prefix("catalog=")).map(PathBuf::from);
-        let named = catalog.map(Path::to_path_buf).or(named);
+        let named = catalog.or_else(|| query.split('&').find_map(|pair| pair.strip_prefix("catalog=")));
+        let named = named.map(CatalogLocation::parse).transpose()?;
         if let Some(rest) = base.strip_prefix("s3://").or_else(|| base.strip_prefix("s3a://")) {
             return s3(text, rest, named);
         }
@@ -58,12 +89,22 @@ impl Location {
             return Err(Error::new(ErrorKind::Invalid, "the warehouse's location is empty"));
         }
         let path = PathBuf::from(path);
-        let catalog = named.unwrap_or_else(|| path.join("catalog.db"));
+        let catalog = named.unwrap_or_else(|| CatalogLocation::File(path.join(CATALOG_FILE)));
         Ok(Self::Directory { path, catalog })
     }
 }
 
-fn s3(text: &str, rest: &str, catalog: Option<PathBuf>) -> Result<Location> {
+impl Location {
+    /// Where the catalog is; `None` if in memory.
+    pub fn catalog(&self) -> Option<&CatalogLocation> {
+        match self {
+            Self::Memory => None,
+            Self::Directory { catalog, .. } | Self::S3 { catalog, .. } => Some(catalog),
+        }
+    }
+}
+
+fn s3(text: &str, rest: &str, catalog: Option<CatalogLocation>) -> Result<Location> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "the bucket is missing: s3://bucket/prefix").with("location", text));
@@ -71,7 +112,8 @@ fn s3(text: &str, rest: &str, catalog: Option<PathBuf>) -> Result<Location> {
     let Some(catalog) = catalog else {
         return Err(Error::new(
             ErrorKind::Invalid,
-            "an object store cannot hold the catalog's database; name a local file: s3://bucket/prefix?catalog=/path/catalog.db",
+            "an object store cannot hold the catalog's database; name a PostgreSQL server (--catalog postgres://user@host/database) \
+             or a local file: s3://bucket/prefix?catalog=/path/catalog.db",
         )
         .with("location", text));
     };
@@ -106,7 +148,7 @@ mod tests {
     use super::*;
 
     fn directory(path: &str, catalog: &str) -> Location {
-        Location::Directory { path: path.into(), catalog: catalog.into() }
+        Location::Directory { path: path.into(), catalog: CatalogLocation::File(catalog.into()) }
     }
 
     #[test]
@@ -117,9 +159,23 @@ mod tests {
         assert_eq!(parse("file:///a/b"), directory("/a/b", "/a/b/catalog.db"));
         assert_eq!(parse("file:///a?catalog=/c.db"), directory("/a", "/c.db"));
         assert_eq!(parse("memory://"), Location::Memory);
-        let s3 = |prefix: &str| Location::S3 { bucket: "b".into(), prefix: prefix.into(), catalog: "/c.db".into() };
+        let file = CatalogLocation::File("/c.db".into());
+        let s3 = |prefix: &str| Location::S3 { bucket: "b".into(), prefix: prefix.into(), catalog: file.clone() };
         assert_eq!(parse("s3://b/p/q/?catalog=/c.db"), s3("p/q"));
-        assert_eq!(Location::parse("s3://b", Some(Path::new("/c.db"))).unwrap(), s3(""));
+        assert_eq!(Location::parse("s3://b", Some("/c.db")).unwrap(), s3(""));
+        let url = "postgres://me:s3cret@there/db?schema=tests&sslmode=require";
+        let named = Location::parse("wh", Some(url)).unwrap();
+        let catalog = CatalogLocation::Postgres(PostgresUrl::parse(url).unwrap());
+        assert_eq!(named, Location::Directory { path: "wh".into(), catalog });
+        assert!(!format!("{named:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_catalog_that_cannot_be_is_refused_without_its_password() {
+        for text in ["mysql://me:s3cret@there/db", "postgres://me:s3cret@there/db?wrong=s3cret", ""] {
+            let error = Location::parse("wh", Some(text)).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
     }
 
     #[test]

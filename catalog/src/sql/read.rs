@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
+use super::database::{Connection, Row};
 use super::fault::{Fault, damaged};
 use crate::model::*;
 use crate::transition::{Head, sort_retained};
@@ -24,25 +23,38 @@ pub struct Meta {
     pub access_changed: Version,
 }
 
-/// The newest version; 0 if there was no commit.
-pub async fn newest_version(conn: &mut SqliteConnection) -> Result<Version, Fault> {
-    let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM frazil_commits").fetch_one(conn).await?;
+/// Reads the newest version, NULL if there was no commit.
+pub const NEWEST: &str = "SELECT max(version) FROM frazil_commits";
+
+/// What the row of [`NEWEST`] says; 0 if there was no commit.
+pub fn newest(row: Option<Row>) -> Result<Version, Fault> {
+    let newest: Option<i64> = row.map_or(Ok(None), |row| row.get(0))?;
     Ok(unsigned(newest.unwrap_or(0)))
 }
 
+/// The newest version; 0 if there was no commit.
+pub async fn newest_version(conn: &mut Connection<'_>) -> Result<Version, Fault> {
+    newest(conn.row(NEWEST, &[]).await?)
+}
+
 /// The version that was the newest at a time, expired or not.
-pub async fn version_at(conn: &mut SqliteConnection, at_ms: i64) -> Result<Option<Version>, Fault> {
+pub async fn version_at(conn: &mut Connection<'_>, at_ms: i64) -> Result<Option<Version>, Fault> {
     let sql =
-        "SELECT version FROM frazil_commits WHERE committed_ms <= ? ORDER BY committed_ms DESC, version DESC LIMIT 1";
-    let found: Option<i64> = sqlx::query_scalar(sql).bind(at_ms).fetch_optional(conn).await?;
-    Ok(found.map(unsigned))
+        "SELECT version FROM frazil_commits WHERE committed_ms <= $1 ORDER BY committed_ms DESC, version DESC LIMIT 1";
+    match conn.row(sql, &[at_ms.into()]).await? {
+        Some(row) => Ok(Some(unsigned(row.get(0)?))),
+        None => Ok(None),
+    }
 }
 
 /// See [`Meta`].
-pub async fn meta(conn: &mut SqliteConnection) -> Result<Meta, Fault> {
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT key, value FROM frazil_meta").fetch_all(conn).await?;
-    let get = |key: &'static str| match rows.iter().find(|row| row.0 == key) {
-        Some(row) => Ok(unsigned(row.1)),
+pub async fn meta(conn: &mut Connection<'_>) -> Result<Meta, Fault> {
+    let mut values = BTreeMap::new();
+    for row in conn.rows("SELECT key, value FROM frazil_meta", &[]).await? {
+        values.insert(row.get::<String>(0)?, row.get::<i64>(1)?);
+    }
+    let get = |key: &'static str| match values.get(key) {
+        Some(value) => Ok(unsigned(*value)),
         None => Err(damaged("frazil_meta", key, "the row is missing")),
     };
     Ok(Meta {
@@ -53,7 +65,7 @@ pub async fn meta(conn: &mut SqliteConnection) -> Result<Meta, Fault> {
 }
 
 /// The head. If `known` is an older one, only what changed since is read.
-pub async fn head(conn: &mut SqliteConnection, known: Option<Head>) -> Result<Head, Fault> {
+pub async fn head(conn: &mut Connection<'_>, known: Option<Head>) -> Result<Head, Fault> {
     let newest = newest_version(conn).await?;
     let known = match known {
         Some(head) if head.snapshot.version == newest => return Ok(head),
@@ -74,7 +86,7 @@ pub async fn head(conn: &mut SqliteConnection, known: Option<Head>) -> Result<He
 }
 
 /// Everything at a version. Its jobs and rights are the newest.
-pub async fn snapshot(conn: &mut SqliteConnection, version: Version) -> Result<Snapshot, Fault> {
+pub async fn snapshot(conn: &mut Connection<'_>, version: Version) -> Result<Snapshot, Fault> {
     Ok(Snapshot {
         version,
         committed_ms: committed_ms(conn, version).await?,
@@ -86,7 +98,7 @@ pub async fn snapshot(conn: &mut SqliteConnection, version: Version) -> Result<S
 }
 
 /// The snapshot at the newest version, from the one of an older head.
-async fn advance(conn: &mut SqliteConnection, from: &Head, newest: Version, meta: Meta) -> Result<Snapshot, Fault> {
+async fn advance(conn: &mut Connection<'_>, from: &Head, newest: Version, meta: Meta) -> Result<Snapshot, Fault> {
     let old = &from.snapshot;
     let objects = match meta.definitions_changed > old.version {
         true => objects(conn, newest).await?,
@@ -110,11 +122,10 @@ async fn advance(conn: &mut SqliteConnection, from: &Head, newest: Version, meta
     Ok(Snapshot { version: newest, committed_ms, objects, tables, jobs: jobs_now, access })
 }
 
-async fn committed_ms(conn: &mut SqliteConnection, version: Version) -> Result<i64, Fault> {
-    let sql = "SELECT committed_ms FROM frazil_commits WHERE version = ?";
-    let found: Option<i64> = sqlx::query_scalar(sql).bind(signed(version)).fetch_optional(conn).await?;
-    match found {
-        Some(ms) => Ok(ms),
+async fn committed_ms(conn: &mut Connection<'_>, version: Version) -> Result<i64, Fault> {
+    let sql = "SELECT committed_ms FROM frazil_commits WHERE version = $1";
+    match conn.row(sql, &[signed(version).into()]).await? {
+        Some(row) => row.get(0),
         None if version == 0 => Ok(0),
         None => Err(damaged("frazil_commits", version, "the row is missing").into()),
     }
@@ -124,31 +135,29 @@ type Objects = BTreeMap<ObjectId, Arc<Object>>;
 type Tables = BTreeMap<ObjectId, Arc<TableState>>;
 type Jobs = BTreeMap<ObjectId, Arc<Job>>;
 
-async fn objects(conn: &mut SqliteConnection, version: Version) -> Result<Objects, Fault> {
-    let sql = "SELECT id, body FROM frazil_objects WHERE valid_from <= ?1 AND (valid_to IS NULL OR valid_to > ?1)";
-    let rows: Vec<(i64, String)> = sqlx::query_as(sql).bind(signed(version)).fetch_all(conn).await?;
+async fn objects(conn: &mut Connection<'_>, version: Version) -> Result<Objects, Fault> {
+    let sql = "SELECT id, body FROM frazil_objects WHERE valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)";
     let mut objects = BTreeMap::new();
-    for (id, body) in rows {
-        objects.insert(ObjectId(id), Arc::new(from_json("frazil_objects", id, &body)?));
+    for row in conn.rows(sql, &[signed(version).into()]).await? {
+        let id = row.get(0)?;
+        objects.insert(ObjectId(id), Arc::new(from_json("frazil_objects", id, &row.get::<String>(1)?)?));
     }
     Ok(objects)
 }
 
-async fn tables(conn: &mut SqliteConnection, version: Version) -> Result<Tables, Fault> {
+async fn tables(conn: &mut Connection<'_>, version: Version) -> Result<Tables, Fault> {
     let mut tables = BTreeMap::<ObjectId, TableState>::new();
     let sql = "SELECT table_id, metadata_location, changelog_from FROM frazil_tables \
-               WHERE valid_from <= ?1 AND (valid_to IS NULL OR valid_to > ?1)";
-    let rows: Vec<(i64, Option<String>, i64)> = sqlx::query_as(sql).bind(signed(version)).fetch_all(&mut *conn).await?;
-    for (id, metadata_location, changelog_from) in rows {
-        let changelog_from = unsigned(changelog_from);
+               WHERE valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)";
+    for row in conn.rows(sql, &[signed(version).into()]).await? {
+        let (id, metadata_location, changelog_from) = pointer(&row)?;
         // Segments that were dropped count as changes as well, and none is newer than `changelog_from`.
         let state = TableState { metadata_location, changelog_from, changed: changelog_from, ..TableState::default() };
-        tables.insert(ObjectId(id), state);
+        tables.insert(id, state);
     }
     let sql = "SELECT table_id, path, row_count, byte_count, insert_only, version, tiered, dropped FROM frazil_segments \
-               WHERE version <= ?1 AND (dropped IS NULL OR dropped > ?1) ORDER BY id";
-    let rows = sqlx::query(sql).bind(signed(version)).fetch_all(conn).await?;
-    for row in rows {
+               WHERE version <= $1 AND (dropped IS NULL OR dropped > $1) ORDER BY id";
+    for row in conn.rows(sql, &[signed(version).into()]).await? {
         let row = SegmentRow::read(&row)?;
         let Some(table) = tables.get_mut(&row.table) else {
             return Err(damaged("frazil_segments", &row.segment.file.path, "its table does not exist").into());
@@ -166,27 +175,31 @@ async fn tables(conn: &mut SqliteConnection, version: Version) -> Result<Tables,
 }
 
 /// Takes over the pointers and changelog starts that changed after `since`, and the tables that were created.
-async fn advance_pointers(conn: &mut SqliteConnection, tables: &mut Tables, since: Version) -> Result<(), Fault> {
+async fn advance_pointers(conn: &mut Connection<'_>, tables: &mut Tables, since: Version) -> Result<(), Fault> {
     let sql = "SELECT table_id, metadata_location, changelog_from FROM frazil_tables \
-               WHERE valid_from > ? AND valid_to IS NULL";
-    let rows: Vec<(i64, Option<String>, i64)> = sqlx::query_as(sql).bind(signed(since)).fetch_all(conn).await?;
-    for (id, metadata_location, changelog_from) in rows {
-        let table = Arc::make_mut(tables.entry(ObjectId(id)).or_default());
+               WHERE valid_from > $1 AND valid_to IS NULL";
+    for row in conn.rows(sql, &[signed(since).into()]).await? {
+        let (id, metadata_location, changelog_from) = pointer(&row)?;
+        let table = Arc::make_mut(tables.entry(id).or_default());
         table.metadata_location = metadata_location;
-        table.changelog_from = unsigned(changelog_from);
+        table.changelog_from = changelog_from;
         table.changed = table.changed.max(table.changelog_from);
     }
     Ok(())
 }
 
+fn pointer(row: &Row) -> Result<(ObjectId, Option<String>, Version), Fault> {
+    Ok((ObjectId(row.get(0)?), row.get(1)?, unsigned(row.get(2)?)))
+}
+
 /// Takes over the segments that were added, tiered or dropped after `since`.
-async fn advance_segments(conn: &mut SqliteConnection, tables: &mut Tables, since: Version) -> Result<(), Fault> {
+async fn advance_segments(conn: &mut Connection<'_>, tables: &mut Tables, since: Version) -> Result<(), Fault> {
     let sql = "SELECT table_id, path, row_count, byte_count, insert_only, version, tiered, dropped FROM frazil_segments \
-               WHERE id IN (SELECT id FROM frazil_segments WHERE version > ?1 \
-               UNION SELECT id FROM frazil_segments WHERE tiered > ?1 \
-               UNION SELECT id FROM frazil_segments WHERE dropped > ?1) ORDER BY id";
+               WHERE id IN (SELECT id FROM frazil_segments WHERE version > $1 \
+               UNION SELECT id FROM frazil_segments WHERE tiered > $1 \
+               UNION SELECT id FROM frazil_segments WHERE dropped > $1) ORDER BY id";
     let mut touched = BTreeMap::<ObjectId, Vec<SegmentRow>>::new();
-    for row in sqlx::query(sql).bind(signed(since)).fetch_all(conn).await? {
+    for row in conn.rows(sql, &[signed(since).into()]).await? {
         let row = SegmentRow::read(&row)?;
         touched.entry(row.table).or_default().push(row);
     }
@@ -226,88 +239,83 @@ struct SegmentRow {
 }
 
 impl SegmentRow {
-    fn read(row: &SqliteRow) -> Result<Self, Fault> {
+    fn read(row: &Row) -> Result<Self, Fault> {
         let file = NewSegment {
-            path: row.try_get(1)?,
-            rows: unsigned(row.try_get(2)?),
-            bytes: unsigned(row.try_get(3)?),
-            insert_only: row.try_get(4)?,
+            path: row.get(1)?,
+            rows: unsigned(row.get(2)?),
+            bytes: unsigned(row.get(3)?),
+            insert_only: row.get::<i64>(4)? != 0,
         };
         Ok(Self {
-            table: ObjectId(row.try_get(0)?),
-            segment: Segment { file, version: unsigned(row.try_get(5)?) },
-            tiered: row.try_get::<Option<i64>, _>(6)?.map(unsigned),
-            dropped: row.try_get::<Option<i64>, _>(7)?.is_some(),
+            table: ObjectId(row.get(0)?),
+            segment: Segment { file, version: unsigned(row.get(5)?) },
+            tiered: row.get::<Option<i64>>(6)?.map(unsigned),
+            dropped: row.get::<Option<i64>>(7)?.is_some(),
         })
     }
 }
 
 /// The jobs that were modified after `since`.
-async fn jobs(conn: &mut SqliteConnection, since: Version) -> Result<Jobs, Fault> {
+async fn jobs(conn: &mut Connection<'_>, since: Version) -> Result<Jobs, Fault> {
     let sql = "SELECT id, body, status, error, checkpoint_epoch, checkpoint_version, checkpoint_payload, checkpoint_files \
-               FROM frazil_jobs WHERE modified > ?";
+               FROM frazil_jobs WHERE modified > $1";
     let mut jobs = BTreeMap::new();
-    for row in sqlx::query(sql).bind(signed(since)).fetch_all(conn).await? {
+    for row in conn.rows(sql, &[signed(since).into()]).await? {
         let job = read_job(&row)?;
         jobs.insert(job.id, Arc::new(job));
     }
     Ok(jobs)
 }
 
-fn read_job(row: &SqliteRow) -> Result<Job, Fault> {
+fn read_job(row: &Row) -> Result<Job, Fault> {
     const TABLE: &str = "frazil_jobs";
-    let id: i64 = row.try_get(0)?;
-    let body: String = row.try_get(1)?;
-    let mut job: Job = from_json(TABLE, id, &body)?;
-    let status: String = row.try_get(2)?;
-    job.status = from_json(TABLE, id, &status)?;
-    job.error = row.try_get(3)?;
-    job.checkpoint = match row.try_get::<Option<i64>, _>(4)? {
+    let id: i64 = row.get(0)?;
+    let mut job: Job = from_json(TABLE, id, &row.get::<String>(1)?)?;
+    job.status = from_json(TABLE, id, &row.get::<String>(2)?)?;
+    job.error = row.get(3)?;
+    job.checkpoint = match row.get::<Option<i64>>(4)? {
         None => None,
         Some(epoch) => Some(Checkpoint {
             epoch: unsigned(epoch),
-            version: unsigned(row.try_get(5)?),
-            payload: from_json(TABLE, id, row.try_get(6)?)?,
-            files: from_json(TABLE, id, row.try_get(7)?)?,
+            version: unsigned(row.get(5)?),
+            payload: from_json(TABLE, id, &row.get::<String>(6)?)?,
+            files: from_json(TABLE, id, &row.get::<String>(7)?)?,
         }),
     };
     Ok(job)
 }
 
-async fn access(conn: &mut SqliteConnection) -> Result<Access, Fault> {
-    let body: Option<String> = sqlx::query_scalar("SELECT body FROM frazil_access").fetch_optional(conn).await?;
-    match body {
-        Some(body) => from_json("frazil_access", 1, &body),
+async fn access(conn: &mut Connection<'_>) -> Result<Access, Fault> {
+    match conn.row("SELECT body FROM frazil_access", &[]).await? {
+        Some(row) => from_json("frazil_access", 1, &row.get::<String>(0)?),
         None => Err(damaged("frazil_access", 1, "the row is missing").into()),
     }
 }
 
-async fn job_ids(conn: &mut SqliteConnection) -> Result<Vec<ObjectId>, Fault> {
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM frazil_jobs").fetch_all(conn).await?;
-    Ok(ids.into_iter().map(ObjectId).collect())
+async fn job_ids(conn: &mut Connection<'_>) -> Result<Vec<ObjectId>, Fault> {
+    let mut ids = Vec::new();
+    for row in conn.rows("SELECT id FROM frazil_jobs", &[]).await? {
+        ids.push(ObjectId(row.get(0)?));
+    }
+    Ok(ids)
 }
 
 /// See [`crate::Catalog::referenced_files`].
-pub async fn referenced_files(conn: &mut SqliteConnection) -> Result<FileReferences, Fault> {
+pub async fn referenced_files(conn: &mut Connection<'_>) -> Result<FileReferences, Fault> {
     let oldest = signed(meta(conn).await?.oldest);
-    let segments: Vec<String> =
-        sqlx::query_scalar("SELECT path FROM frazil_segments WHERE dropped IS NULL OR dropped > ?")
-            .bind(oldest)
-            .fetch_all(&mut *conn)
-            .await?;
+    let mut files = FileReferences { version: newest_version(conn).await?, ..FileReferences::default() };
+    let sql = "SELECT path FROM frazil_segments WHERE dropped IS NULL OR dropped > $1";
+    for row in conn.rows(sql, &[oldest.into()]).await? {
+        files.segments.insert(row.get(0)?);
+    }
     let sql = "SELECT metadata_location FROM frazil_tables \
-               WHERE metadata_location IS NOT NULL AND (valid_to IS NULL OR valid_to > ?)";
-    let metadata: Vec<String> = sqlx::query_scalar(sql).bind(oldest).fetch_all(&mut *conn).await?;
+               WHERE metadata_location IS NOT NULL AND (valid_to IS NULL OR valid_to > $1)";
+    for row in conn.rows(sql, &[oldest.into()]).await? {
+        files.metadata.insert(row.get(0)?);
+    }
     let sql = "SELECT id, checkpoint_files FROM frazil_jobs WHERE checkpoint_files IS NOT NULL";
-    let checkpoints: Vec<(i64, String)> = sqlx::query_as(sql).fetch_all(&mut *conn).await?;
-    let mut files = FileReferences {
-        version: newest_version(conn).await?,
-        segments: segments.into_iter().collect(),
-        metadata: metadata.into_iter().collect(),
-        ..FileReferences::default()
-    };
-    for (id, json) in checkpoints {
-        files.checkpoints.extend(from_json::<Vec<String>>("frazil_jobs", id, &json)?);
+    for row in conn.rows(sql, &[]).await? {
+        files.checkpoints.extend(from_json::<Vec<String>>("frazil_jobs", row.get(0)?, &row.get::<String>(1)?)?);
     }
     Ok(files)
 }
@@ -316,7 +324,7 @@ fn from_json<T: DeserializeOwned>(table: &'static str, row: i64, json: &str) -> 
     serde_json::from_str(json).map_err(|error| damaged(table, row, error).into())
 }
 
-/// Counts are stored as SQLite's signed integers; [`super::commit`] lets none in that does not fit.
+/// Counts are stored as signed integers; [`super::commit`] lets none in that does not fit.
 fn unsigned(value: i64) -> u64 {
     value.unsigned_abs()
 }

@@ -6,23 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection};
 
-use super::fault::Fault;
-use super::schema::{self, Kind};
-use super::{SqliteOptions, WRITE_ATTEMPTS};
+use super::super::database::Pools;
+use super::super::fault::Fault;
+use super::super::schema::Kind;
+use super::{SqliteOptions, WRITE_ATTEMPTS, is_busy, schema};
 use crate::error::{Error, ErrorKind};
 
-/// The connections of one process.
-pub struct Pools {
-    /// One connection, for write transactions.
-    pub writer: SqlitePool,
-    /// For everything else.
-    pub reader: SqlitePool,
-}
-
 /// Opens a file, creating and initialising it if there is none.
-pub async fn open_file(path: &Path, options: &SqliteOptions) -> Result<Pools, Fault> {
+pub async fn open_file(path: &Path, options: &SqliteOptions) -> Result<Pools<Sqlite>, Fault> {
     let path = absolute(path)?;
     let connect = file_options(&path, options);
     prepare_directory(&path).await?;
@@ -43,7 +36,7 @@ pub async fn open_file(path: &Path, options: &SqliteOptions) -> Result<Pools, Fa
 }
 
 /// A database in memory. It is gone with its connection, so there is exactly one and it never closes by itself.
-pub async fn open_memory() -> Result<Pools, Fault> {
+pub async fn open_memory() -> Result<Pools<Sqlite>, Fault> {
     let connect = common(SqliteConnectOptions::new().in_memory(true));
     let shared = pool(1).idle_timeout(None).max_lifetime(None).connect_with(connect).await?;
     let mut conn = shared.acquire().await?;
@@ -104,7 +97,7 @@ async fn set_wal(conn: &mut SqliteConnection, patience: Duration) -> Result<(), 
         match mode.map_err(Fault::from) {
             Ok(mode) if mode == "wal" => return Ok(()),
             Ok(mode) => return Err(no_wal(&mode).into()),
-            Err(fault) if fault.is_busy() && pauses > 0 => tokio::time::sleep(PAUSE).await,
+            Err(fault) if is_busy(&fault) && pauses > 0 => tokio::time::sleep(PAUSE).await,
             Err(fault) => return Err(fault),
         }
         pauses -= 1;

@@ -1,8 +1,7 @@
 //! Leases: who may take one is a pure decision; the table holds one row per lease that was not given back.
 
-use sqlx::{Row, SqliteConnection};
-
 use super::commit::draw;
+use super::database::Connection;
 use super::fault::Fault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Lease;
@@ -15,6 +14,30 @@ pub struct Request<'a> {
     pub dead_owner: Option<&'a str>,
     pub now_ms: i64,
     pub expires_ms: i64,
+}
+
+impl Request<'_> {
+    /// The same by a clock that is so far ahead.
+    pub fn later(self, ms: i64) -> Self {
+        let (now_ms, expires_ms) = (self.now_ms.saturating_add(ms), self.expires_ms.saturating_add(ms));
+        Self { now_ms, expires_ms, ..self }
+    }
+}
+
+impl Lease {
+    /// The same by a clock that is so far ahead.
+    pub(super) fn later(self, ms: i64) -> Self {
+        Self { expires_ms: self.expires_ms.saturating_add(ms), ..self }
+    }
+}
+
+/// The time of a PostgreSQL server, in ms since the Unix epoch.
+pub async fn server_ms(conn: &mut Connection<'_>) -> Result<i64, Fault> {
+    let sql = "SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
+    match conn.row(sql, &[]).await? {
+        Some(row) => row.get(0),
+        None => Err(Fault::Sql(sqlx::Error::RowNotFound)),
+    }
 }
 
 /// Refuses if another, living owner holds the lease.
@@ -35,33 +58,22 @@ fn may_take(request: &Request<'_>, present: Option<&Lease>) -> Result<()> {
 }
 
 /// The row of a lease, lapsed or not.
-pub async fn held(conn: &mut SqliteConnection, name: &str) -> Result<Option<Lease>, Fault> {
-    let row = sqlx::query("SELECT owner, token, expires_ms FROM frazil_leases WHERE name = ?")
-        .bind(name)
-        .fetch_optional(conn)
-        .await?;
+pub async fn held(conn: &mut Connection<'_>, name: &str) -> Result<Option<Lease>, Fault> {
+    let row = conn.row("SELECT owner, token, expires_ms FROM frazil_leases WHERE name = $1", &[name.into()]).await?;
     let Some(row) = row else { return Ok(None) };
-    let token: i64 = row.try_get(1)?;
-    let lease = Lease {
-        name: name.to_owned(),
-        owner: row.try_get(0)?,
-        token: token.unsigned_abs(),
-        expires_ms: row.try_get(2)?,
-    };
-    Ok(Some(lease))
+    let token = row.get::<i64>(1)?.unsigned_abs();
+    Ok(Some(Lease { name: name.to_owned(), owner: row.get(0)?, token, expires_ms: row.get(2)? }))
 }
 
 /// Takes a lease under a fresh token.
-pub async fn acquire(conn: &mut SqliteConnection, request: Request<'_>) -> Result<Lease, Fault> {
+pub async fn acquire(conn: &mut Connection<'_>, request: Request<'_>) -> Result<Lease, Fault> {
     may_take(&request, held(conn, request.name).await?.as_ref())?;
     let token = draw(conn, "next_token", 1).await?;
-    sqlx::query("INSERT OR REPLACE INTO frazil_leases (name, owner, token, expires_ms) VALUES (?, ?, ?, ?)")
-        .bind(request.name)
-        .bind(request.owner)
-        .bind(token)
-        .bind(request.expires_ms)
-        .execute(conn)
-        .await?;
+    let sql = "INSERT INTO frazil_leases (name, owner, token, expires_ms) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (name) DO UPDATE SET \
+               owner = excluded.owner, token = excluded.token, expires_ms = excluded.expires_ms";
+    let values = [request.name.into(), request.owner.into(), token.into(), request.expires_ms.into()];
+    conn.execute(sql, &values).await?;
     Ok(Lease {
         name: request.name.to_owned(),
         owner: request.owner.to_owned(),
@@ -72,16 +84,11 @@ pub async fn acquire(conn: &mut SqliteConnection, request: Request<'_>) -> Resul
 
 /// Prolongs every lease, or fails and leaves it to the caller to roll back. One that lapsed but that nobody else took
 /// is still its holder's.
-pub async fn renew(conn: &mut SqliteConnection, leases: &[Lease], expires_ms: i64) -> Result<(), Fault> {
+pub async fn renew(conn: &mut Connection<'_>, leases: &[Lease], expires_ms: i64) -> Result<(), Fault> {
     for lease in leases {
-        let renewed = sqlx::query("UPDATE frazil_leases SET expires_ms = ? WHERE name = ? AND owner = ? AND token = ?")
-            .bind(expires_ms)
-            .bind(&lease.name)
-            .bind(&lease.owner)
-            .bind(token(lease))
-            .execute(&mut *conn)
-            .await?;
-        if renewed.rows_affected() == 0 {
+        let sql = "UPDATE frazil_leases SET expires_ms = $1 WHERE name = $2 AND owner = $3 AND token = $4";
+        let values = [expires_ms.into(), (&lease.name).into(), (&lease.owner).into(), token(lease).into()];
+        if conn.execute(sql, &values).await? == 0 {
             let present = held(conn, &lease.name).await?;
             return Err(lost(lease, present.as_ref()).into());
         }
@@ -90,14 +97,10 @@ pub async fn renew(conn: &mut SqliteConnection, leases: &[Lease], expires_ms: i6
 }
 
 /// Gives leases back; those that are no longer held are passed over.
-pub async fn release(conn: &mut SqliteConnection, leases: &[Lease]) -> Result<(), Fault> {
+pub async fn release(conn: &mut Connection<'_>, leases: &[Lease]) -> Result<(), Fault> {
     for lease in leases {
-        sqlx::query("DELETE FROM frazil_leases WHERE name = ? AND owner = ? AND token = ?")
-            .bind(&lease.name)
-            .bind(&lease.owner)
-            .bind(token(lease))
-            .execute(&mut *conn)
-            .await?;
+        let sql = "DELETE FROM frazil_leases WHERE name = $1 AND owner = $2 AND token = $3";
+        conn.execute(sql, &[(&lease.name).into(), (&lease.owner).into(), token(lease).into()]).await?;
     }
     Ok(())
 }

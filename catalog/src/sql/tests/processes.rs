@@ -1,4 +1,4 @@
-//! Real processes on one file: a writer that is killed in the middle loses nothing that it was told is committed,
+//! Real processes on one catalog: a writer that is killed in the middle loses nothing that it was told is committed,
 //! leaves no half of a commit and no lock.
 
 use std::io::{BufRead, BufReader};
@@ -7,19 +7,26 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::tempdir;
 
-use super::files::{commit, create};
-use super::open;
+use super::server::Server;
+use super::{commit, connect, create, open};
 use crate::conformance::add;
-use crate::{Catalog, ObjectId};
+use crate::{Catalog, ObjectId, PostgresUrl, Result, SqlCatalog};
 
-/// Names the file to the child process.
-const FILE: &str = "FRAZIL_TEST_CATALOG_FILE";
+/// Names the file or the server's URL to the child process.
+const PLACE: &str = "FRAZIL_TEST_CATALOG";
+
+async fn open_any(place: &str) -> Result<SqlCatalog> {
+    match PostgresUrl::is_one(place) {
+        true => connect(&PostgresUrl::parse(place)?).await,
+        false => open(Path::new(place)).await,
+    }
+}
 
 /// Not a test by itself: what the child process runs. It reports every version that it was told is committed.
 #[tokio::test]
 async fn child_that_commits_until_killed() {
-    let Ok(path) = std::env::var(FILE) else { return };
-    let catalog = open(Path::new(&path)).await.unwrap();
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let catalog = open_any(&place).await.unwrap();
     let name = std::process::id();
     for n in 0.. {
         let both = vec![add(ObjectId(1), &format!("t/{name}/{n}")), add(ObjectId(2), &format!("u/{name}/{n}"))];
@@ -32,10 +39,10 @@ async fn child_that_commits_until_killed() {
     }
 }
 
-fn child(path: &Path) -> Child {
+fn child(place: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sqlite::tests::processes::child_that_commits_until_killed", "--nocapture"])
-        .env(FILE, path)
+        .args(["--exact", "sql::tests::processes::child_that_commits_until_killed", "--nocapture"])
+        .env(PLACE, place)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -47,13 +54,22 @@ fn reported(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_writers_leave_whole_commits_and_no_lock() {
+async fn killed_writers_on_a_file_leave_whole_commits_and_no_lock() {
     let directory = tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    let catalog = open(&path).await.unwrap();
+    kill_writers(directory.path().join("catalog.db").to_str().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_writers_on_a_server_leave_whole_commits_and_no_lock() {
+    let server = Server::shared();
+    kill_writers(&server.text("killed", "postgres")).await;
+}
+
+async fn kill_writers(place: &str) {
+    let catalog = open_any(place).await.unwrap();
     catalog.commit(commit(vec![create(1, "t"), create(2, "u")])).await.unwrap();
     for kills in 1..=3 {
-        let mut children = [child(&path), child(&path)];
+        let mut children = [child(place), child(place)];
         let mut newest = 0;
         for child in &mut children {
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -70,7 +86,7 @@ async fn killed_writers_leave_whole_commits_and_no_lock() {
         }
         let after = catalog.commit(commit(vec![])).await.unwrap();
         assert!(after > newest);
-        let fresh = open(&path).await.unwrap();
+        let fresh = open_any(place).await.unwrap();
         let seen = fresh.snapshot(None).await.unwrap();
         crate::conformance::assert_same(&seen, &catalog.snapshot(None).await.unwrap());
         assert_eq!(seen.tables[&ObjectId(1)].hot.len(), seen.tables[&ObjectId(2)].hot.len());

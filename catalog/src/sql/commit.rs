@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::fault::Fault;
+use super::database::{Connection, Value};
+use super::fault::{Fault, damaged};
 use super::schema::{ICEBERG_CATALOG, ICEBERG_NAMESPACE};
 use super::{lease, read};
 use crate::error::{Error, ErrorKind};
@@ -25,11 +25,11 @@ pub enum Outcome {
 }
 
 /// Runs a commit up to, but without, its COMMIT. `known` spares reading what it says.
-pub async fn run(conn: &mut SqliteConnection, known: Option<Head>, commit: &Commit) -> Result<Outcome, Fault> {
+pub async fn run(conn: &mut Connection<'_>, known: Option<Head>, commit: &Commit) -> Result<Outcome, Fault> {
     if let Some(version) = committed_as(conn, commit.id).await? {
         return Ok(Outcome::Before(version));
     }
-    if is_settled(conn, commit.id).await? {
+    if conn.row("SELECT id FROM frazil_settled WHERE id = $1", &[commit.id.as_bytes().into()]).await?.is_some() {
         let message = "the commit was settled as not having happened, so it never may; commit anew under another id";
         return Err(Error::new(ErrorKind::Conflict, message).into());
     }
@@ -46,19 +46,21 @@ pub async fn run(conn: &mut SqliteConnection, known: Option<Head>, commit: &Comm
 }
 
 /// See [`crate::Catalog::settle`].
-pub async fn settle(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<Version>, Fault> {
+pub async fn settle(conn: &mut Connection<'_>, id: Uuid) -> Result<Option<Version>, Fault> {
     let version = committed_as(conn, id).await?;
     if version.is_none() {
-        let sql = "INSERT OR IGNORE INTO frazil_settled (id) VALUES (?)";
-        sqlx::query(sql).bind(&id.as_bytes()[..]).execute(conn).await?;
+        let sql = "INSERT INTO frazil_settled (id) VALUES ($1) ON CONFLICT DO NOTHING";
+        conn.execute(sql, &[id.as_bytes().into()]).await?;
     }
     Ok(version)
 }
 
 /// Draws `count` numbers from a sequence in `frazil_meta` and returns the first.
-pub async fn draw(conn: &mut SqliteConnection, sequence: &'static str, count: i64) -> Result<i64, Fault> {
-    let first: i64 =
-        sqlx::query_scalar("SELECT value FROM frazil_meta WHERE key = ?").bind(sequence).fetch_one(&mut *conn).await?;
+pub async fn draw(conn: &mut Connection<'_>, sequence: &'static str, count: i64) -> Result<i64, Fault> {
+    let Some(row) = conn.row("SELECT value FROM frazil_meta WHERE key = $1", &[sequence.into()]).await? else {
+        return Err(damaged("frazil_meta", sequence, "the row is missing").into());
+    };
+    let first: i64 = row.get(0)?;
     let Some(next) = first.checked_add(count) else {
         return Err(Error::new(ErrorKind::Invalid, "the sequence is used up").with("sequence", sequence).into());
     };
@@ -66,36 +68,27 @@ pub async fn draw(conn: &mut SqliteConnection, sequence: &'static str, count: i6
     Ok(first)
 }
 
-async fn committed_as(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<Version>, Fault> {
-    let version: Option<i64> = sqlx::query_scalar("SELECT version FROM frazil_commits WHERE id = ?")
-        .bind(&id.as_bytes()[..])
-        .fetch_optional(conn)
-        .await?;
-    Ok(version.map(i64::unsigned_abs))
+async fn committed_as(conn: &mut Connection<'_>, id: Uuid) -> Result<Option<Version>, Fault> {
+    match conn.row("SELECT version FROM frazil_commits WHERE id = $1", &[id.as_bytes().into()]).await? {
+        Some(row) => Ok(Some(row.get::<i64>(0)?.unsigned_abs())),
+        None => Ok(None),
+    }
 }
 
-async fn is_settled(conn: &mut SqliteConnection, id: Uuid) -> Result<bool, Fault> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM frazil_settled WHERE id = ?")
-        .bind(&id.as_bytes()[..])
-        .fetch_optional(conn)
-        .await?;
-    Ok(found.is_some())
-}
-
-async fn set_meta(conn: &mut SqliteConnection, key: &'static str, value: i64) -> Result<(), Fault> {
-    sqlx::query("UPDATE frazil_meta SET value = ? WHERE key = ?").bind(value).bind(key).execute(conn).await?;
+async fn set_meta(conn: &mut Connection<'_>, key: &'static str, value: i64) -> Result<(), Fault> {
+    conn.execute("UPDATE frazil_meta SET value = $1 WHERE key = $2", &[value.into(), key.into()]).await?;
     Ok(())
 }
 
 /// Writes what [`transition::apply`] decided. The actions are known to be good: nothing is checked here but what only
 /// history knows, ids and paths that were in use once.
-struct Writer<'a> {
-    conn: &'a mut SqliteConnection,
+struct Writer<'a, 'c> {
+    conn: &'a mut Connection<'c>,
     head: &'a Head,
     next: &'a Head,
 }
 
-impl Writer<'_> {
+impl Writer<'_, '_> {
     async fn write(mut self, commit: &Commit) -> Result<(), Fault> {
         self.record(commit).await?;
         for action in &commit.actions {
@@ -120,14 +113,13 @@ impl Writer<'_> {
         signed("version", self.next.snapshot.version)
     }
 
+    async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<(), Fault> {
+        self.conn.execute(sql, values).await.map(|_| ())
+    }
+
     async fn record(&mut self, commit: &Commit) -> Result<(), Fault> {
-        sqlx::query("INSERT INTO frazil_commits (version, id, committed_ms) VALUES (?, ?, ?)")
-            .bind(self.version()?)
-            .bind(&commit.id.as_bytes()[..])
-            .bind(self.next.snapshot.committed_ms)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+        let values = [self.version()?.into(), commit.id.as_bytes().into(), self.next.snapshot.committed_ms.into()];
+        self.execute("INSERT INTO frazil_commits (version, id, committed_ms) VALUES ($1, $2, $3)", &values).await
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), Fault> {
@@ -135,16 +127,15 @@ impl Writer<'_> {
             Action::CreateObject(object) => self.create_object(object).await,
             Action::DropObject(id) => self.drop_object(*id).await,
             Action::CreateJob(job) => self.create_job(job).await,
-            Action::DropJob(id) => {
-                sqlx::query("DELETE FROM frazil_jobs WHERE id = ?").bind(id.0).execute(&mut *self.conn).await?;
-                Ok(())
-            }
+            Action::DropJob(id) => self.execute("DELETE FROM frazil_jobs WHERE id = $1", &[id.0.into()]).await,
             Action::AddSegments { table, segments } => self.add_segments(*table, segments).await,
             Action::SwapMetadata { table, tiered, .. } => {
-                self.mark(*table, tiered, "UPDATE frazil_segments SET tiered = ? WHERE path = ? AND table_id = ?").await
+                self.mark(*table, tiered, "UPDATE frazil_segments SET tiered = $1 WHERE path = $2 AND table_id = $3")
+                    .await
             }
             Action::DropRetained { table, paths } => {
-                self.mark(*table, paths, "UPDATE frazil_segments SET dropped = ? WHERE path = ? AND table_id = ?").await
+                self.mark(*table, paths, "UPDATE frazil_segments SET dropped = $1 WHERE path = $2 AND table_id = $3")
+                    .await
             }
             // Written from their outcome: by `write_jobs`, `write_access` and `expire`.
             Action::SetJobStatus { .. }
@@ -159,14 +150,10 @@ impl Writer<'_> {
     }
 
     async fn create_object(&mut self, object: &Object) -> Result<(), Fault> {
-        let version = self.version()?;
-        let inserted = sqlx::query("INSERT INTO frazil_objects (id, name, body, valid_from) VALUES (?, ?, ?, ?)")
-            .bind(object.id.0)
-            .bind(&object.name)
-            .bind(to_json(object)?)
-            .bind(version)
-            .execute(&mut *self.conn)
-            .await;
+        let (body, version) = (to_json(object)?, self.version()?);
+        let sql = "INSERT INTO frazil_objects (id, name, body, valid_from) VALUES ($1, $2, $3, $4)";
+        let values = [object.id.0.into(), (&object.name).into(), (&body).into(), version.into()];
+        let inserted = self.execute(sql, &values).await;
         used_up(inserted, "the object id was in use before; draw a fresh one", object.id)?;
         self.reserve(object.id).await?;
         if object.kind.is_stored() {
@@ -177,51 +164,46 @@ impl Writer<'_> {
 
     /// Ids that did not come from `allocate_ids` are never handed out by it later.
     async fn reserve(&mut self, id: ObjectId) -> Result<(), Fault> {
-        let sql = "UPDATE frazil_meta SET value = ?1 + 1 WHERE key = 'next_id' AND value <= ?1";
-        sqlx::query(sql).bind(id.0).execute(&mut *self.conn).await?;
-        Ok(())
+        let sql = "UPDATE frazil_meta SET value = $1 + 1 WHERE key = 'next_id' AND value <= $1";
+        self.execute(sql, &[id.0.into()]).await
     }
 
     async fn insert_table(&mut self, id: ObjectId, location: Option<&str>, changelog_from: i64) -> Result<(), Fault> {
-        let sql = "INSERT OR REPLACE INTO frazil_tables (table_id, metadata_location, changelog_from, valid_from) \
-                   VALUES (?, ?, ?, ?)";
-        sqlx::query(sql)
-            .bind(id.0)
-            .bind(location)
-            .bind(changelog_from)
-            .bind(self.version()?)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+        let version = self.version()?;
+        // Of a table that this commit created there is a row of this version already.
+        let sql = "INSERT INTO frazil_tables (table_id, metadata_location, changelog_from, valid_from) \
+                   VALUES ($1, $2, $3, $4) ON CONFLICT (table_id, valid_from) DO UPDATE SET \
+                   metadata_location = excluded.metadata_location, changelog_from = excluded.changelog_from";
+        self.execute(sql, &[id.0.into(), location.into(), changelog_from.into(), version.into()]).await
     }
 
     async fn drop_object(&mut self, id: ObjectId) -> Result<(), Fault> {
         let version = self.version()?;
         for sql in [
-            "UPDATE frazil_objects SET valid_to = ? WHERE id = ?",
-            "UPDATE frazil_tables SET valid_to = ? WHERE table_id = ? AND valid_to IS NULL",
-            "UPDATE frazil_segments SET dropped = ? WHERE table_id = ? AND dropped IS NULL",
+            "UPDATE frazil_objects SET valid_to = $1 WHERE id = $2",
+            "UPDATE frazil_tables SET valid_to = $1 WHERE table_id = $2 AND valid_to IS NULL",
+            "UPDATE frazil_segments SET dropped = $1 WHERE table_id = $2 AND dropped IS NULL",
         ] {
-            sqlx::query(sql).bind(version).bind(id.0).execute(&mut *self.conn).await?;
+            self.execute(sql, &[version.into(), id.0.into()]).await?;
         }
-        let sql = "DELETE FROM iceberg_tables WHERE catalog_name = ? AND table_namespace = ? \
-                   AND table_name = (SELECT name FROM frazil_objects WHERE id = ?)";
-        sqlx::query(sql).bind(ICEBERG_CATALOG).bind(ICEBERG_NAMESPACE).bind(id.0).execute(&mut *self.conn).await?;
-        Ok(())
+        let sql = "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 \
+                   AND table_name = (SELECT name FROM frazil_objects WHERE id = $3)";
+        self.execute(sql, &[ICEBERG_CATALOG.into(), ICEBERG_NAMESPACE.into(), id.0.into()]).await
     }
 
     async fn create_job(&mut self, job: &Job) -> Result<(), Fault> {
-        let body = Job { checkpoint: None, ..job.clone() };
-        let inserted =
-            sqlx::query("INSERT INTO frazil_jobs (id, name, body, status, error, modified) VALUES (?, ?, ?, ?, ?, ?)")
-                .bind(job.id.0)
-                .bind(&job.name)
-                .bind(to_json(&body)?)
-                .bind(to_json(&job.status)?)
-                .bind(&job.error)
-                .bind(self.version()?)
-                .execute(&mut *self.conn)
-                .await;
+        let body = to_json(&Job { checkpoint: None, ..job.clone() })?;
+        let (status, version) = (to_json(&job.status)?, self.version()?);
+        let sql = "INSERT INTO frazil_jobs (id, name, body, status, error, modified) VALUES ($1, $2, $3, $4, $5, $6)";
+        let values = [
+            job.id.0.into(),
+            (&job.name).into(),
+            (&body).into(),
+            (&status).into(),
+            job.error.as_deref().into(),
+            version.into(),
+        ];
+        let inserted = self.execute(sql, &values).await;
         used_up(inserted, "the job id was in use before; draw a fresh one", job.id)?;
         self.reserve(job.id).await
     }
@@ -229,17 +211,17 @@ impl Writer<'_> {
     async fn add_segments(&mut self, table: ObjectId, segments: &[NewSegment]) -> Result<(), Fault> {
         let version = self.version()?;
         let sql = "INSERT INTO frazil_segments (table_id, path, row_count, byte_count, insert_only, version) \
-                   VALUES (?, ?, ?, ?, ?, ?)";
+                   VALUES ($1, $2, $3, $4, $5, $6)";
         for segment in segments {
-            let inserted = sqlx::query(sql)
-                .bind(table.0)
-                .bind(&segment.path)
-                .bind(signed("rows of a segment", segment.rows)?)
-                .bind(signed("bytes of a segment", segment.bytes)?)
-                .bind(segment.insert_only)
-                .bind(version)
-                .execute(&mut *self.conn)
-                .await;
+            let values = [
+                table.0.into(),
+                (&segment.path).into(),
+                signed("rows of a segment", segment.rows)?.into(),
+                signed("bytes of a segment", segment.bytes)?.into(),
+                i64::from(segment.insert_only).into(),
+                version.into(),
+            ];
+            let inserted = self.execute(sql, &values).await;
             used_up(inserted, "the segment is committed already; every segment is a file of its own", &segment.path)?;
         }
         Ok(())
@@ -248,7 +230,7 @@ impl Writer<'_> {
     async fn mark(&mut self, table: ObjectId, paths: &[String], sql: &'static str) -> Result<(), Fault> {
         let version = self.version()?;
         for path in paths {
-            sqlx::query(sql).bind(version).bind(path).bind(table.0).execute(&mut *self.conn).await?;
+            self.execute(sql, &[version.into(), path.into(), table.0.into()]).await?;
         }
         Ok(())
     }
@@ -264,8 +246,8 @@ impl Writer<'_> {
             let location = state.metadata_location.as_deref();
             let before = self.head.snapshot.tables.get(&id);
             let sql =
-                "UPDATE frazil_tables SET valid_to = ?1 WHERE table_id = ?2 AND valid_to IS NULL AND valid_from < ?1";
-            sqlx::query(sql).bind(self.version()?).bind(id.0).execute(&mut *self.conn).await?;
+                "UPDATE frazil_tables SET valid_to = $1 WHERE table_id = $2 AND valid_to IS NULL AND valid_from < $1";
+            self.execute(sql, &[self.version()?.into(), id.0.into()]).await?;
             self.insert_table(id, location, signed("version", state.changelog_from)?).await?;
             if let Some(location) =
                 location.filter(|_| before.is_none_or(|b| b.metadata_location != state.metadata_location))
@@ -279,21 +261,16 @@ impl Writer<'_> {
     /// Shows the pointer to other Iceberg programs.
     async fn publish(&mut self, id: ObjectId, location: &str) -> Result<(), Fault> {
         let Some(object) = self.next.snapshot.objects.get(&id) else { return Ok(()) };
-        let sql = "INSERT OR IGNORE INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')";
-        sqlx::query(sql).bind(ICEBERG_CATALOG).bind(ICEBERG_NAMESPACE).execute(&mut *self.conn).await?;
+        let (catalog, namespace) = (ICEBERG_CATALOG.into(), ICEBERG_NAMESPACE.into());
+        let sql = "INSERT INTO iceberg_namespace_properties VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING";
+        self.execute(sql, &[catalog, namespace]).await?;
         let sql = "INSERT INTO iceberg_tables \
                    (catalog_name, table_namespace, table_name, metadata_location, iceberg_type) \
-                   VALUES (?, ?, ?, ?, 'TABLE') \
+                   VALUES ($1, $2, $3, $4, 'TABLE') \
                    ON CONFLICT (catalog_name, table_namespace, table_name) DO UPDATE SET \
-                   previous_metadata_location = metadata_location, metadata_location = excluded.metadata_location";
-        sqlx::query(sql)
-            .bind(ICEBERG_CATALOG)
-            .bind(ICEBERG_NAMESPACE)
-            .bind(&object.name)
-            .bind(location)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+                   previous_metadata_location = iceberg_tables.metadata_location, \
+                   metadata_location = excluded.metadata_location";
+        self.execute(sql, &[catalog, namespace, (&object.name).into(), location.into()]).await
     }
 
     /// Writes status and checkpoint as they are after all actions, for the jobs that still exist.
@@ -315,31 +292,30 @@ impl Writer<'_> {
         let checkpoint = job.checkpoint.as_ref();
         let epoch = checkpoint.map(|c| signed("epoch", c.epoch)).transpose()?;
         let version = checkpoint.map(|c| signed("version", c.version)).transpose()?;
-        let sql = "UPDATE frazil_jobs SET status = ?, error = ?, checkpoint_epoch = ?, checkpoint_version = ?, \
-                   checkpoint_payload = ?, checkpoint_files = ?, modified = ? WHERE id = ?";
-        sqlx::query(sql)
-            .bind(to_json(&job.status)?)
-            .bind(&job.error)
-            .bind(epoch)
-            .bind(version)
-            .bind(checkpoint.map(|c| to_json(&c.payload)).transpose()?)
-            .bind(checkpoint.map(|c| to_json(&c.files)).transpose()?)
-            .bind(self.version()?)
-            .bind(job.id.0)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+        let payload = checkpoint.map(|c| to_json(&c.payload)).transpose()?;
+        let files = checkpoint.map(|c| to_json(&c.files)).transpose()?;
+        let status = to_json(&job.status)?;
+        let sql = "UPDATE frazil_jobs SET status = $1, error = $2, checkpoint_epoch = $3, checkpoint_version = $4, \
+                   checkpoint_payload = $5, checkpoint_files = $6, modified = $7 WHERE id = $8";
+        let values = [
+            (&status).into(),
+            job.error.as_deref().into(),
+            epoch.into(),
+            version.into(),
+            payload.as_deref().into(),
+            files.as_deref().into(),
+            self.version()?.into(),
+            job.id.0.into(),
+        ];
+        self.execute(sql, &values).await
     }
 
     /// Writes down who may do what after all actions.
     async fn write_access(&mut self) -> Result<(), Fault> {
         let version = signed("version", self.next.access_changed)?;
         set_meta(self.conn, "access_version", version).await?;
-        sqlx::query("UPDATE frazil_access SET body = ?")
-            .bind(to_json(self.next.snapshot.access.as_ref())?)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+        let body = to_json(self.next.snapshot.access.as_ref())?;
+        self.execute("UPDATE frazil_access SET body = $1", &[(&body).into()]).await
     }
 
     /// Forgets what only expired versions saw. Objects last: the others refer to them.
@@ -347,26 +323,23 @@ impl Writer<'_> {
         let oldest = signed("version", self.next.oldest)?;
         set_meta(self.conn, "oldest_version", oldest).await?;
         for sql in [
-            "DELETE FROM frazil_segments WHERE dropped <= ?",
-            "DELETE FROM frazil_tables WHERE valid_to <= ?",
-            "DELETE FROM frazil_objects WHERE valid_to <= ?",
+            "DELETE FROM frazil_segments WHERE dropped <= $1",
+            "DELETE FROM frazil_tables WHERE valid_to <= $1",
+            "DELETE FROM frazil_objects WHERE valid_to <= $1",
         ] {
-            sqlx::query(sql).bind(oldest).execute(&mut *self.conn).await?;
+            self.execute(sql, &[oldest.into()]).await?;
         }
-        sqlx::query("DELETE FROM frazil_commits WHERE version < ? AND committed_ms < ?")
-            .bind(oldest)
-            .bind(now_ms.saturating_sub(REMEMBER_IDS_MS))
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+        let remembered = now_ms.saturating_sub(REMEMBER_IDS_MS);
+        let sql = "DELETE FROM frazil_commits WHERE version < $1 AND committed_ms < $2";
+        self.execute(sql, &[oldest.into(), remembered.into()]).await
     }
 }
 
 /// Turns a broken uniqueness constraint into what it means.
-fn used_up<T>(written: sqlx::Result<T>, message: &'static str, what: impl std::fmt::Display) -> Result<T, Fault> {
-    written.map_err(|error| match Fault::from(error) {
-        fault if fault.is_constraint() => Error::new(ErrorKind::Invalid, message).with("given", what).into(),
-        fault => fault,
+fn used_up<T>(written: Result<T, Fault>, message: &'static str, what: impl std::fmt::Display) -> Result<T, Fault> {
+    written.map_err(|fault| match fault.is_duplicate() {
+        true => Error::new(ErrorKind::Invalid, message).with("given", what).into(),
+        false => fault,
     })
 }
 

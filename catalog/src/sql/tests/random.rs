@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tempfile::tempdir;
 
-use super::files::commit;
-use super::open;
+use super::{Store, commit};
 use crate::conformance::{assert_same, job, object, segment};
-use crate::{Action, Catalog, ObjectId, ObjectKind, Snapshot, SqliteCatalog};
+use crate::{Action, Catalog, ObjectId, ObjectKind, Snapshot, SqlCatalog};
 
 /// One step of a commit, on one of a few slots so that steps meet.
 #[derive(Debug, Clone)]
@@ -237,7 +235,7 @@ fn sorted(mut world: World) -> World {
     world
 }
 
-async fn check(catalog: &SqliteCatalog, model: &Model) {
+async fn check(catalog: &SqlCatalog, model: &Model) {
     let newest = model.history.last().cloned().unwrap_or_default();
     for (version, past) in model.history.iter().enumerate() {
         let read = catalog.snapshot(Some(version as u64)).await;
@@ -250,10 +248,20 @@ async fn check(catalog: &SqliteCatalog, model: &Model) {
     }
 }
 
-async fn play(commits: Vec<(Vec<Step>, bool, bool)>) {
-    let directory = tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    let (a, b) = (open(&path).await.unwrap(), open(&path).await.unwrap());
+/// Steps of a commit, whether it goes through the first handle, and whether all look at it then.
+type Played = (Vec<Step>, bool, bool);
+
+fn played() -> impl Strategy<Value = Vec<Played>> {
+    prop::collection::vec((prop::collection::vec(step(), 1..4), any::<bool>(), any::<bool>()), 1..25)
+}
+
+fn play_on(store: fn() -> Store, commits: Vec<Played>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(play(&store(), commits));
+}
+
+async fn play(store: &Store, commits: Vec<Played>) {
+    let (a, b) = (store.open().await.unwrap(), store.open().await.unwrap());
     let mut model = Model { history: vec![World::default()], ..Model::default() };
     for (steps, through_a, look) in commits {
         let (writer, reader) = if through_a { (&a, &b) } else { (&b, &a) };
@@ -270,10 +278,10 @@ async fn play(commits: Vec<(Vec<Step>, bool, bool)>) {
         if look {
             let newest = reader.snapshot(None).await.unwrap();
             assert_same(&newest, &writer.snapshot(None).await.unwrap());
-            assert_same(&newest, &open(&path).await.unwrap().snapshot(None).await.unwrap());
+            assert_same(&newest, &store.open().await.unwrap().snapshot(None).await.unwrap());
         }
     }
-    for catalog in [&a, &b, &open(&path).await.unwrap()] {
+    for catalog in [&a, &b, &store.open().await.unwrap()] {
         check(catalog, &model).await;
     }
 }
@@ -282,10 +290,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_commits_agree_with_a_model(
-        commits in prop::collection::vec((prop::collection::vec(step(), 1..4), any::<bool>(), any::<bool>()), 1..25)
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(commits));
+    fn random_commits_to_a_file_agree_with_a_model(commits in played()) {
+        play_on(Store::file, commits);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 50, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_commits_to_a_server_agree_with_a_model(commits in played()) {
+        play_on(Store::server, commits);
     }
 }
