@@ -532,7 +532,7 @@ class Cluster:
 
     def __init__(self, directory, stack):
         self.directory, self.stack = directory, stack
-        self.ports = {port: free_port() for port in image().exposed}
+        self.ports, self.second = ({port: free_port() for port in image().exposed} for _ in range(2))
         commands = directory / "bin"
         commands.mkdir()
         (commands / "frazil").symlink_to(pathlib.Path(binary()).resolve())
@@ -549,8 +549,8 @@ class Cluster:
 
     def start(self, container, log, **variables):
         argv = container.argv[2:] if container.argv[:2] == ["tini", "--"] else container.argv
-        # Of several workers each has its own port.
-        ports = {**self.ports, 7434: free_port()} if "worker" in log else self.ports
+        # Each has its own ports, and all know the ports of the first coordinator.
+        ports = {**self.ports, 7434: free_port()} if "worker" in log else self.second if "stands-by" in log else self.ports
         # The catalog and the store are not here.
         own = {name: value for name, value in container.environment.items() if not re.match("AWS_|FRAZIL_CATALOG", name)}
         environment = {name: self.here(value, ports) for name, value in own.items()}
@@ -565,9 +565,9 @@ class Cluster:
     def says(self, log):
         return (self.directory / log).read_text()
 
-    def get(self, path):
+    def get(self, path, ports=None):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[8080]}{path}", timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{(ports or self.ports)[8080]}{path}", timeout=PATIENCE) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
@@ -611,6 +611,11 @@ def test_a_cluster_starts_and_ends_as_it_is_deployed(way, tmp_path):
         assert paths == {"/health", "/ready"}
         assert {path: cluster.get(path) for path in [*paths, "/metrics"]} == {"/health": 200, "/ready": 200, "/metrics": 401}
 
+        # What services and probes rely on: one that stands by is alive and not ready.
+        second = cluster.start(coordinator, "stands-by.log")
+        wait_until(lambda: cluster.get("/health", cluster.second) == 200 or second.poll() is not None, "the second one lives")
+        assert cluster.get("/ready", cluster.second) == 503, cluster.says("stands-by.log")
+
         workers = {log: cluster.start(worker, log) for log in ("worker-1.log", "worker-2.log")}
         for log in workers:
             wait_until(lambda: "joined" in cluster.says(log), f"{log} says that it joined")
@@ -628,8 +633,11 @@ def test_a_cluster_starts_and_ends_as_it_is_deployed(way, tmp_path):
             connection.execute("INSERT INTO t VALUES (7, 1)")
             connection.execute("FLUSH")
             assert connection.execute(count).fetchall() == [(100, 500501)]
+        assert cluster.get("/ready", cluster.second) == 503
         end(leader, "coordinator.log")
+        wait_until(lambda: cluster.get("/ready", cluster.second) == 200 or second.poll() is not None, "the second one leads")
         end(workers["worker-2.log"], "worker-2.log")
+        end(second, "stands-by.log")
 
         # Started again, it makes no second first user.
         who["FIRST_USER"] = "somebody"
