@@ -53,8 +53,9 @@ pub struct SqlArgs {
     /// Directory or URL of the warehouse; a directory is created if it is missing.
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
     pub warehouse: String,
-    /// Where the warehouse's catalog is, unless in the warehouse: an SQLite file, or postgres://user@host/database?schema=name.
-    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    /// Where the warehouse's catalog is, unless in the warehouse: an SQLite file, or postgres://user@host/database?schema=name. Of no
+    /// meaning with --server: a server knows its own.
+    #[arg(long, value_name = "URL", env = "FRAZIL_CATALOG", hide_env_values = true)]
     pub catalog: Option<CatalogUrl>,
     /// URL of a server that executes the statements, such as http://127.0.0.1:8080, instead of opening a warehouse.
     #[arg(short, long, value_name = "URL", conflicts_with = "warehouse")]
@@ -82,7 +83,7 @@ pub struct RunArgs {
     #[arg(short, long, default_value = DEFAULT_WAREHOUSE)]
     pub warehouse: String,
     /// Where the warehouse's catalog is, unless in the warehouse: an SQLite file, or postgres://user@host/database?schema=name.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "FRAZIL_CATALOG", hide_env_values = true)]
     pub catalog: Option<CatalogUrl>,
     /// Tasks per job; the number of cores unless given. May differ from run to run.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_PARALLELISM))]
