@@ -81,6 +81,9 @@ enum Running {
     },
 }
 
+/// Where messages to slots go, by their numbers.
+type Inboxes = BTreeMap<usize, Sender<ToSlot>>;
+
 /// How a connection to the coordinator ended.
 enum End {
     /// The worker may go.
@@ -110,7 +113,7 @@ impl Deployments {
     }
 
     /// What another host needs to send rows to a deployment: its dataflow, and the inboxes of its slots here.
-    fn receivers(&self, deployment: &Uuid) -> Option<(Arc<Dataflow>, BTreeMap<usize, Sender<ToSlot>>)> {
+    fn receivers(&self, deployment: &Uuid) -> Option<(Arc<Dataflow>, Inboxes)> {
         match self.lock().get(deployment)? {
             Running::Preparing(_) => None,
             Running::Ready { flow, host, own, .. } => {
@@ -439,7 +442,7 @@ impl service::Handler for Door {
 async fn receive(
     incoming: &mut Streaming<FlightData>,
     flow: &Dataflow,
-    inboxes: &BTreeMap<usize, Sender<ToSlot>>,
+    inboxes: &Inboxes,
     clock: &dyn Clock,
 ) -> Result<()> {
     while let Some(data) = incoming.message().await.map_err(|status| service::error(&status))? {
