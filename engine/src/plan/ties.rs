@@ -13,22 +13,26 @@
 //! | `last_value` up to the current row's peers, `first_value` from them on | over the peers as a partition |
 //! | `lag(x, n)`, `lead(x, n)` with IGNORE NULLS | `nth_value` over the rows before or behind |
 //! | `min`, `avg`, `bit_xor` over a frame whose start moves | the same, and NULL if the frame's values are all NULL |
+//! | `ORDER BY x` of a list or struct, NULLS LAST | `x IS NULL, x NULLS FIRST` |
+//! | RANGE by a struct | GROUPS, which has the same peers |
 //! | `DISTINCT ON (k) ... ORDER BY k, o` | the rows whose `row_number() OVER (PARTITION BY k ORDER BY o)` is 1 |
 //! | `ORDER BY ... LIMIT`, `OFFSET` | the same with more order keys |
+
+mod frames;
+mod nested;
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema, Result as PlanResult, ScalarValue, plan_err};
-use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::common::{Column, Result as PlanResult, ScalarValue, plan_err};
 use datafusion::functions_window::nth_value::nth_value_udwf;
 use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::logical_plan::SubqueryAlias;
 use datafusion::logical_expr::{
-    Distinct, DistinctOn, Expr, ExprSchemable, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, TableScan,
-    Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
+    Distinct, DistinctOn, Expr, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, TableScan, Window, WindowFrame,
+    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
 };
 
 use crate::error::Result;
@@ -129,7 +133,9 @@ fn ordered(plan: &LogicalPlan, key_of: KeyOf<'_>) -> PlanResult<Option<LogicalPl
         LogicalPlan::Sort(sort) => {
             let known = sort.expr.iter().map(|key| &key.expr).collect::<Vec<_>>();
             let ties = ties(&sort.input, &known, key_of);
-            let expr = sort.expr.iter().cloned().chain(ties).collect();
+            let mut expr = sort.expr.clone();
+            nested::place_nulls(&mut expr, sort.input.schema())?;
+            expr.extend(ties);
             Some(LogicalPlan::Sort(Sort { expr, ..sort.clone() }))
         }
         LogicalPlan::Projection(projection) => match ordered(&projection.input, key_of)? {
@@ -157,6 +163,7 @@ fn distinct_on(distinct: DistinctOn, key_of: KeyOf<'_>) -> PlanResult<LogicalPla
     let mut order = sort.get(on_expr.len()..).unwrap_or_default().to_vec();
     let known = on_expr.iter().chain(order.iter().map(|key| &key.expr)).collect::<Vec<_>>();
     let ties = ties(&input, &known, key_of);
+    nested::place_nulls(&mut order, input.schema())?;
     order.extend(ties);
     let mut number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
     number.params.partition_by = on_expr;
@@ -191,11 +198,13 @@ fn window_plan(window: Window, key_of: KeyOf<'_>) -> PlanResult<Transformed<Logi
     for expr in &window.window_expr {
         let (name, function) = named(expr)?;
         let mut function = function.clone();
-        measurable(&function, window.input.schema())?;
+        frames::measurable(&function, window.input.schema())?;
+        let grouped = frames::by_groups(&mut function, window.input.schema())?
+            | nested::place_nulls(&mut function.params.order_by, window.input.schema())?;
         let default = without_nulls(&mut function)?;
-        let counted = count_of(&function, window.input.schema())?;
+        let counted = frames::count_of(&function, window.input.schema())?;
         let ordered = settle(&mut function, &window.input, key_of);
-        changed |= ordered || default.is_some() || counted.is_some();
+        changed |= grouped || ordered || default.is_some() || counted.is_some();
         let column = add(&mut groups, function, name.clone());
         let mut value = Expr::Column(column.clone());
         if let Some(default) = default.flatten() {
@@ -249,66 +258,6 @@ fn add(groups: &mut Vec<Group>, function: WindowFunction, name: String) -> Colum
     }
     group.functions.push(function.alias(name));
     column
-}
-
-/// The number of values in the frame of an aggregate whose accumulator forgets, once all values have left it, that there are
-/// none: DataFusion 53 then gives the last minimum, 0 / 0, or 0.
-fn count_of(function: &WindowFunction, input: &DFSchema) -> PlanResult<Option<WindowFunction>> {
-    let WindowFunctionDefinition::AggregateUDF(udf) = &function.fun else { return Ok(None) };
-    let params = &function.params;
-    let frame = &params.window_frame;
-    let ahead = matches!(&frame.start_bound, WindowFrameBound::Following(_)) && !frame.end_bound.is_unbounded();
-    let behind = matches!(&frame.end_bound, WindowFrameBound::Preceding(_)) && !frame.start_bound.is_unbounded();
-    if frame.units == WindowFrameUnits::Range && (ahead || behind) {
-        // DataFusion 53 keeps what was in the last frame before an empty one.
-        return plan_err!(
-            "{}(...) OVER ({frame}): a frame of RANGE that leaves out the current row is not supported for aggregates: join the \
-             table with itself",
-            udf.name()
-        );
-    }
-    if params.window_frame.start_bound.is_unbounded() || !matches!(udf.name(), "min" | "avg" | "bit_xor") {
-        return Ok(None);
-    }
-    for argument in &params.args {
-        let data_type = argument.get_type(input)?;
-        if udf.name() == "avg" && (data_type.is_decimal() || matches!(data_type, DataType::Duration(_))) {
-            return plan_err!(
-                "avg of {data_type} over a frame whose start moves is not supported: cast the argument to DOUBLE, or divide \
-                 sum by count"
-            );
-        }
-    }
-    let mut counted = function.clone();
-    counted.fun = WindowFunctionDefinition::AggregateUDF(count_udaf());
-    counted.params.distinct = false;
-    Ok(Some(counted))
-}
-
-/// Refuses distances between numbers whose difference has another type: DataFusion 53 cannot compare the two.
-fn measurable(function: &WindowFunction, input: &DFSchema) -> PlanResult<()> {
-    let params = &function.params;
-    let frame = &params.window_frame;
-    let distance = |bound: &WindowFrameBound| match bound {
-        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => !distance.is_null(),
-        WindowFrameBound::CurrentRow => false,
-    };
-    if frame.units != WindowFrameUnits::Range || !(distance(&frame.start_bound) || distance(&frame.end_bound)) {
-        return Ok(());
-    }
-    for key in &params.order_by {
-        let data_type = key.expr.get_type(input)?;
-        if data_type.is_decimal() {
-            return plan_err!(
-                "{}(...) OVER (ORDER BY {} {frame}): a RANGE of distances over {data_type} is not supported: order by \
-                 CAST({} AS DOUBLE)",
-                function.fun.name(),
-                key.expr,
-                key.expr
-            );
-        }
-    }
-    Ok(())
 }
 
 /// A window function and the name of its column.
