@@ -21,6 +21,8 @@
 mod frames;
 mod nested;
 
+pub(crate) use nested::place_nulls;
+
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -134,7 +136,7 @@ fn ordered(plan: &LogicalPlan, key_of: KeyOf<'_>) -> PlanResult<Option<LogicalPl
             let known = sort.expr.iter().map(|key| &key.expr).collect::<Vec<_>>();
             let ties = ties(&sort.input, &known, key_of);
             let mut expr = sort.expr.clone();
-            nested::place_nulls(&mut expr, sort.input.schema())?;
+            place_nulls(&mut expr, sort.input.schema())?;
             expr.extend(ties);
             Some(LogicalPlan::Sort(Sort { expr, ..sort.clone() }))
         }
@@ -163,7 +165,7 @@ fn distinct_on(distinct: DistinctOn, key_of: KeyOf<'_>) -> PlanResult<LogicalPla
     let mut order = sort.get(on_expr.len()..).unwrap_or_default().to_vec();
     let known = on_expr.iter().chain(order.iter().map(|key| &key.expr)).collect::<Vec<_>>();
     let ties = ties(&input, &known, key_of);
-    nested::place_nulls(&mut order, input.schema())?;
+    place_nulls(&mut order, input.schema())?;
     order.extend(ties);
     let mut number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
     number.params.partition_by = on_expr;
@@ -200,7 +202,7 @@ fn window_plan(window: Window, key_of: KeyOf<'_>) -> PlanResult<Transformed<Logi
         let mut function = function.clone();
         frames::measurable(&function, window.input.schema())?;
         let grouped = frames::by_groups(&mut function, window.input.schema())?
-            | nested::place_nulls(&mut function.params.order_by, window.input.schema())?;
+            | place_nulls(&mut function.params.order_by, window.input.schema())?;
         let default = without_nulls(&mut function)?;
         let counted = frames::count_of(&function, window.input.schema())?;
         let ordered = settle(&mut function, &window.input, key_of);

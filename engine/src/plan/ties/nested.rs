@@ -7,7 +7,7 @@ use datafusion::common::{DFSchema, Result as PlanResult};
 use datafusion::logical_expr::{ExprSchemable, SortExpr};
 
 /// Splits keys whose order would depend on who sorts; says whether there were any.
-pub(super) fn place_nulls(keys: &mut Vec<SortExpr>, input: &DFSchema) -> PlanResult<bool> {
+pub(crate) fn place_nulls(keys: &mut Vec<SortExpr>, input: &DFSchema) -> PlanResult<bool> {
     let mut placed = Vec::with_capacity(keys.len());
     for key in keys.iter() {
         if key.nulls_first != key.asc && key.expr.get_type(input)?.is_nested() {
