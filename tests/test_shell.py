@@ -210,6 +210,8 @@ def test_signals_from_outside(place):
     shell = Shell(*arguments, history=directory / "history")
     # An interrupt is about statements: between them it is about nothing.
     shell.process.send_signal(signal.SIGINT)
+    # On a busy machine a signal may take a while.
+    time.sleep(1)
     assert "(1 row)" in shell.enter("SELECT 1;")
     shell.process.send_signal(signal.SIGTERM)
     assert shell.wait() == 130

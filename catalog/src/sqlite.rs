@@ -136,7 +136,7 @@ impl Inner {
         Ok(head)
     }
 
-    /// The snapshot at a version. Its jobs are the newest.
+    /// The snapshot at a version. Its jobs and rights are the newest.
     async fn snapshot_at(&self, version: Version) -> Result<Arc<Snapshot>, Fault> {
         let head = self.head().await?;
         let newest = head.snapshot.version;
@@ -154,7 +154,8 @@ impl Inner {
                 past
             }
         };
-        Ok(Arc::new(Snapshot { jobs: head.snapshot.jobs.clone(), ..Snapshot::clone(&past) }))
+        let (jobs, access) = (head.snapshot.jobs.clone(), head.snapshot.access.clone());
+        Ok(Arc::new(Snapshot { jobs, access, ..Snapshot::clone(&past) }))
     }
 
     async fn load_past(&self, version: Version) -> Result<Arc<Snapshot>, Fault> {

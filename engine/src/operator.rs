@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod asof;
 pub mod check;
+pub mod failure;
 pub mod join;
 #[cfg(test)]
 pub mod law;
@@ -13,6 +14,7 @@ pub mod map;
 pub mod on_close;
 pub mod over;
 pub mod repeat;
+pub mod stamp;
 pub mod temporal;
 pub mod top_n;
 pub mod unnest;
@@ -80,7 +82,7 @@ pub struct StateDelta {
 /// # Contract
 /// - The caller delivers all changes of an epoch, in any order and in any batches, then calls `close_epoch` once.
 /// - Rows arrive only for vnodes that the instance owns; a stateful operator's rows with equal keys share one vnode.
-/// - A stateless operator emits from `on_changes` and owes nothing at `close_epoch`. A stateful operator emits only from
+/// - A stateless operator emits from `on_changes`, or, of what came in the epoch, at `close_epoch`. A stateful operator emits only from
 ///   `close_epoch`, and there emits consolidated changes: no row both added and removed, no row twice, no zero weight.
 ///   An output in which every weight is 1 may hold equal rows more than once: insert-only plans need not look for them.
 /// - `checkpoint` is called only right after `close_epoch`, and returns what changed in the state since the last
@@ -104,7 +106,8 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Everything of the epoch has arrived: `out` receives all that is owed. A stateless operator owes nothing.
+    /// Everything of the epoch has arrived: `out` receives all that is owed. An operator without
+    /// state owes nothing but what came in the epoch.
     fn close_epoch(&mut self, epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
         let _ = (epoch, out);
         Ok(())

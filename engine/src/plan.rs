@@ -15,6 +15,7 @@ use crate::operator::asof::AsOfSpec;
 use crate::operator::join::JoinSpec;
 use crate::operator::on_close::EmitOnCloseSpec;
 use crate::operator::over::OverSpec;
+use crate::operator::stamp::StampSpec;
 use crate::operator::temporal::TemporalSpec;
 use crate::operator::top_n::TopNSpec;
 use crate::operator::unnest::UnnestSpec;
@@ -113,6 +114,8 @@ pub enum Kind {
     TopN(TopNSpec),
     /// A filter on the current time.
     Temporal(TemporalSpec),
+    /// Gives rows the time of their epoch.
+    Stamp(StampSpec),
     /// Holds rows until the watermark has passed them.
     EmitOnClose(EmitOnCloseSpec),
     /// Functions of the rows around a row.

@@ -357,9 +357,7 @@ impl Inner {
                 self.resume_orphans().await?;
                 self.insert_job(parsed, inserts, settings).await
             }
-            Statement::Explain { incremental, query, on_window_close } => {
-                self.explain(*incremental, query, *on_window_close).await
-            }
+            Statement::Explain { incremental, query, emission } => self.explain(*incremental, query, *emission).await,
             Statement::ExplainChange(change) => self.explain_change(change).await,
             Statement::Show(show) => self.show(show, settings).await,
             Statement::Describe(name) => self.describe(name).await,

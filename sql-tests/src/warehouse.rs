@@ -157,6 +157,16 @@ impl Warehouse {
         }
     }
 
+    /// Rows of state that the operators of a job hold.
+    pub async fn state_rows(&self, job: &str) -> Result<u64, engine::Error> {
+        let closed = || engine::Error::internal("the warehouse is closed");
+        let engine = self.process.as_ref().map(|process| process.engine.clone()).ok_or_else(closed)?;
+        let graph = engine.dataflow(job).await?;
+        let nodes = graph.map_or(vec![], |graph| graph.nodes);
+        let own = nodes.iter().filter(|node| node.jobs.iter().any(|name| name == job));
+        Ok(own.map(|node| node.totals.state_rows).sum())
+    }
+
     /// Where the warehouse is.
     pub fn directory(&self) -> String {
         self.directory.path().join("warehouse").display().to_string()

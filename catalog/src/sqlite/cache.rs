@@ -41,7 +41,7 @@ impl Cache {
         }
     }
 
-    /// The snapshot of a version, with the jobs that were the newest when it was read.
+    /// The snapshot of a version, with the jobs and rights that were the newest when it was read.
     pub fn snapshot(&self, version: Version) -> Option<Arc<Snapshot>> {
         self.lock().recent.iter().find(|snapshot| snapshot.version == version).cloned()
     }

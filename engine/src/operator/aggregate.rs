@@ -33,10 +33,11 @@ use arrow::array::{Array, ArrayRef, UInt32Array, make_comparator};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{SortOptions, cast, concat, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::change::{Changes, batch};
 use crate::error::{Error, Result};
+use crate::operator::failure::{Failing, row_text};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 use crate::watermark::Bound;
 use accumulator::Feed;
@@ -166,6 +167,8 @@ pub struct AggregateSpec {
     /// Places in `group` of the columns whose hash routes the input; `None`: all of them. Fewer columns keep a group's
     /// rows together as well, and spare an exchange where the input is routed by them already.
     pub routed_by: Option<Vec<usize>>,
+    /// What becomes of results that cannot be computed, such as a sum that does not fit its type.
+    pub failing: Failing,
 }
 
 /// The aggregate operator.
@@ -245,17 +248,27 @@ impl Aggregate {
         }
     }
 
-    /// The results of a call for the given groups.
+    /// The results of a call for the given groups. Where one cannot be computed it is NULL, if that is wanted.
     fn evaluate(&mut self, call: usize, groups: &[u32]) -> Result<ArrayRef> {
-        let Calls { calls, multisets, .. } = &mut self.calls;
-        let result = match &calls[call] {
-            Call::Rows => accumulator::gather_i64(groups, |group| self.groups.weight(group as u32)),
-            Call::Own { accumulator, .. } => accumulator.evaluate(groups)?,
-            Call::End { multiset, end, column } => multisets[*multiset].0.extremums(*end, groups, *column)?,
-            Call::Whole { multiset, recompute } => recompute.evaluate(&multisets[*multiset].0.all(groups)?)?,
+        let field = self.spec.output.field(self.spec.group.len() + call);
+        let keys = &self.groups;
+        let explain = |group: &u32, error: Error| {
+            let fields = self.spec.output.fields()[..self.spec.group.len()].to_vec();
+            let rows = keys.keys(&[*group]).and_then(|keys| batch(&Schema::new(fields).into(), keys, 1));
+            let text = rows.map(|rows| row_text(&rows, (0..rows.num_columns()).collect())).unwrap_or_default();
+            let error = if text.is_empty() { error } else { error.with("group", text) };
+            error.hint(
+                "change or delete rows in their table and RESUME JOB, or drop the view and create it over a wider type; \
+                 SET job.on-error = 'null' before CREATE gives NULL instead",
+            )
         };
-        let wanted = self.spec.output.field(self.spec.group.len() + call).data_type();
-        Ok(if result.data_type() == wanted { result } else { cast(&result, wanted)? })
+        let calls = &mut self.calls;
+        let mut compute = |groups: &[u32]| {
+            let result = calls.evaluate(call, keys, groups)?;
+            let same = result.data_type() == field.data_type();
+            Ok(if same { result } else { cast(&result, field.data_type())? })
+        };
+        self.spec.failing.results(groups, field.data_type(), &mut compute, &explain)
     }
 
     /// Keeps what groups show now.

@@ -5,14 +5,17 @@
 //! that what an epoch owes is the difference between the partners before and after. Of several right rows of a key at the
 //! same time the greatest row counts (compared column by column, NULL above all), so that the answer is always one.
 //!
+//! With watermarks on both times, rows go that no change can touch any more.
+//!
 //! Left rows whose key or time is NULL have no partner; they are never stored, nor are such right rows.
 
+mod expiry;
+mod nearest;
 mod side;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow::datatypes::SchemaRef;
@@ -23,65 +26,14 @@ use crate::hash;
 use crate::operator::columns::{self, compact, encoded_as};
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta};
 use crate::rows::{KeyIndex, NO_SLOT, OrderKey, vec_bytes};
+use crate::watermark;
+use expiry::AsOfExpiry;
+pub use nearest::Nearest;
+use nearest::is_range;
 use side::Side;
 
 /// Output rows that are gathered at once.
 const CHUNK: usize = 8192;
-
-/// Which right row a left row gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
-pub enum Nearest {
-    /// The last one that is not later: `l.ts >= r.ts`.
-    NotAfter,
-    /// The last one that is earlier: `l.ts > r.ts`.
-    Before,
-    /// The first one that is not earlier: `l.ts <= r.ts`.
-    NotBefore,
-    /// The first one that is later: `l.ts < r.ts`.
-    After,
-}
-
-impl Nearest {
-    /// Its comparison between the left and the right time.
-    pub fn comparison(self) -> &'static str {
-        match self {
-            Self::NotAfter => ">=",
-            Self::Before => ">",
-            Self::NotBefore => "<=",
-            Self::After => "<",
-        }
-    }
-
-    fn partner<'a, T>(self, rows: &'a BTreeMap<OrderKey, T>, time: &OrderKey) -> Option<&'a T> {
-        let range = match self {
-            Self::NotAfter => (Bound::Unbounded, Bound::Included(time)),
-            Self::Before => (Bound::Unbounded, Bound::Excluded(time)),
-            Self::NotBefore => (Bound::Included(time), Bound::Unbounded),
-            Self::After => (Bound::Excluded(time), Bound::Unbounded),
-        };
-        let mut range = rows.range::<OrderKey, _>(range);
-        let found = if matches!(self, Self::NotAfter | Self::Before) { range.next_back() } else { range.next() };
-        found.map(|(_, rows)| rows)
-    }
-
-    /// The left times that may have a partner at `time`, given the right rows that are there now.
-    fn reach<'a, T>(
-        self,
-        rights: &'a BTreeMap<OrderKey, T>,
-        time: &'a OrderKey,
-    ) -> (Bound<&'a OrderKey>, Bound<&'a OrderKey>) {
-        let later =
-            || rights.range::<OrderKey, _>((Bound::Excluded(time), Bound::Unbounded)).next().map(|(key, _)| key);
-        let earlier =
-            || rights.range::<OrderKey, _>((Bound::Unbounded, Bound::Excluded(time))).next_back().map(|(key, _)| key);
-        match self {
-            Self::NotAfter => (Bound::Included(time), later().map_or(Bound::Unbounded, Bound::Excluded)),
-            Self::Before => (Bound::Excluded(time), later().map_or(Bound::Unbounded, Bound::Included)),
-            Self::NotBefore => (earlier().map_or(Bound::Unbounded, Bound::Excluded), Bound::Included(time)),
-            Self::After => (earlier().map_or(Bound::Unbounded, Bound::Included), Bound::Excluded(time)),
-        }
-    }
-}
 
 /// What an [`AsOf`] does.
 #[derive(Debug, Clone)]
@@ -132,6 +84,8 @@ pub struct AsOf {
     partners: Vec<u32>,
     /// State was read back, and partners are still to be found.
     restored: bool,
+    /// What watermarks free; nothing before both inputs have one.
+    expiry: AsOfExpiry,
     /// Left rows without key or time since the last epoch.
     lone: Vec<Changes>,
     /// Left rows whose partner was looked for: what tests count.
@@ -161,6 +115,7 @@ impl AsOf {
             by_time: Vec::new(),
             partners: Vec::new(),
             restored: false,
+            expiry: AsOfExpiry::default(),
             lone: Vec::new(),
             looked_at: 0,
         })
@@ -269,7 +224,10 @@ impl AsOf {
         for side in [0, 1] {
             for (slot, before, now) in self.sides[side].changed() {
                 match (before, now) {
-                    (0, _) => self.enter(side, slot),
+                    (0, _) => {
+                        self.enter(side, slot);
+                        self.expire_later(side, slot);
+                    }
                     (_, 0) => self.leave(side, slot),
                     _ => continue,
                 }
@@ -329,15 +287,6 @@ impl AsOf {
     }
 }
 
-/// Whether bounds are in order: `BTreeMap::range` takes no others.
-fn is_range(from: Bound<&OrderKey>, to: Bound<&OrderKey>) -> bool {
-    match (from, to) {
-        (Bound::Excluded(from), Bound::Excluded(to)) => from < to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from <= to,
-        _ => true,
-    }
-}
-
 impl Operator for AsOf {
     // State tables: `left` and `right`, keyed by a row number.
     fn info(&self) -> OperatorInfo {
@@ -359,6 +308,11 @@ impl Operator for AsOf {
         }
         let keys = self.number_keys(input, changes.rows())?;
         self.sides[input].apply(&changes, &keys, &self.keys)
+    }
+
+    fn on_watermark(&mut self, input: usize, bounds: &[watermark::Bound]) -> Result<()> {
+        self.advance(input, bounds);
+        Ok(())
     }
 
     fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
@@ -383,6 +337,7 @@ impl Operator for AsOf {
         self.emit(&changes, out)?;
         self.emit_lone(out)?;
         self.sides.iter_mut().for_each(|side| side.retire(&mut loose));
+        self.expire(&mut loose);
         self.free_keys(loose);
         Ok(())
     }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::watermark::END;
+
 /// Fewer slots than this are not looked through for ones that stand in a bucket twice.
 const SMALL: usize = 64;
 
@@ -46,6 +48,39 @@ impl Expiry {
     }
 }
 
+/// Slots that are to be looked at when a watermark passes, each at one value or none.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    slots: Expiry,
+    /// By slot the least value under which it is kept, [`END`] for none. Of a slot that was freed it says nothing; what takes
+    /// its place is then looked at once too often.
+    due: Vec<i64>,
+}
+
+impl Due {
+    /// A slot is to be looked at when the watermark is above this value, if not earlier.
+    pub(super) fn add(&mut self, slot: u32, value: i64) {
+        let place = slot as usize;
+        if place >= self.due.len() {
+            self.due.resize(place + 1, END);
+        }
+        if value < self.due[place] {
+            self.due[place] = value;
+            self.slots.add(value, slot);
+        }
+    }
+
+    /// Takes the slots that are to be looked at; whoever takes them adds them again if need be.
+    pub(super) fn take(&mut self, watermark: i64) -> Vec<u32> {
+        let mut slots = self.slots.take(watermark);
+        slots.retain(|slot| {
+            let due = &mut self.due[*slot as usize];
+            *due < watermark && std::mem::replace(due, END) < watermark
+        });
+        slots
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +97,19 @@ mod tests {
         assert_eq!(expiry.take(6), [3, 7]);
         assert!(expiry.take(6).is_empty());
         assert_eq!(expiry.take(i64::MAX), [1]);
+    }
+
+    #[test]
+    fn a_slot_is_due_once_at_its_least_value() {
+        let mut due = Due::default();
+        for (slot, value) in [(3, 10), (3, 20), (1, 12), (3, 5)] {
+            due.add(slot, value);
+        }
+        assert_eq!(due.take(6), [3]);
+        due.add(3, 30);
+        // It was kept at 10 before, and is due at 30 now.
+        assert_eq!(due.take(20), [1]);
+        assert_eq!(due.take(i64::MAX), [3]);
+        assert!(due.take(i64::MAX).is_empty());
     }
 }

@@ -7,7 +7,8 @@
 //! parallelism too; and when all input is taken back, nothing remains.
 //!
 //! Inputs may have watermarks ([`Law::timed`]): their times then grow from epoch to epoch, rows behind the watermark are late
-//! and never reach the operator nor the oracle, and the operator may forget what it wants as long as the law holds.
+//! and never reach the operator nor the oracle, rows that go are not behind it either, and the operator may forget what it
+//! wants as long as the law holds.
 //!
 //! "Consolidated" is read as in the contract, with one allowance: an output all of whose weights are 1 may repeat a row,
 //! because insert-only plans carry no weights to add up.
@@ -103,7 +104,7 @@ impl Law {
         self
     }
 
-    /// The column of an insert-only input has a watermark so much behind its greatest time.
+    /// The column of an input has a watermark so much behind its greatest time. What is taken back are rows not behind it.
     pub fn timed(mut self, input: usize, column: usize, delay: i64) -> Self {
         self.timed.push(Timed { input, column, delay });
         self
@@ -203,7 +204,8 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if self.law.can_retract() {
+        // With watermarks most of what came cannot go any more.
+        if self.law.can_retract() && self.law.timed.is_empty() {
             self.take_back()?;
         }
         Ok(())
@@ -267,18 +269,40 @@ impl<'a> Run<'a> {
 
     /// Events of an epoch with their times moved on, without those that are late; the watermarks of the next epoch follow.
     fn on_time(&mut self, input: usize, events: &[(Row, i64)], announced: &[i64]) -> Vec<(Row, i64)> {
-        let mut events = events.to_vec();
         let number = self.epochs.len() as i64;
-        for (place, timed) in self.law.timed.iter().enumerate().filter(|(_, timed)| timed.input == input) {
-            for (row, _) in &mut events {
-                if let Value::Int(time) = &mut row[timed.column] {
-                    *time += number * STEP;
-                    self.watermarks[place] = self.watermarks[place].max(*time - timed.delay);
+        let places = (0..self.law.timed.len()).filter(|place| self.law.timed[*place].input == input);
+        let places = places.map(|place| (place, self.law.timed[place])).collect::<Vec<_>>();
+        if places.is_empty() {
+            return events.to_vec();
+        }
+        let late = |row: &Row| {
+            places.iter().any(|(place, timed)| row[timed.column].int().is_some_and(|time| time < announced[*place]))
+        };
+        let mut there = self.totals[input].clone();
+        let mut timely = Vec::with_capacity(events.len());
+        for (row, weight) in events {
+            let mut row = row.clone();
+            if *weight < 0 {
+                // Another row that is there, since times moved on, and the first of those like it.
+                let fits = there.keys().filter(|other| !late(other));
+                let Some(chosen) = fits.min_by_key(|other| (other[..] < row[..], (*other).clone())) else { continue };
+                row = chosen.clone();
+            } else {
+                for (place, timed) in &places {
+                    if let Value::Int(time) = &mut row[timed.column] {
+                        *time += number * STEP;
+                        self.watermarks[*place] = self.watermarks[*place].max(*time - timed.delay);
+                    }
+                }
+                if late(&row) {
+                    continue;
                 }
             }
-            events.retain(|(row, _)| row[timed.column].int().is_none_or(|time| time >= announced[place]));
+            let weight = if *weight < 0 { -1 } else { *weight };
+            add(&mut there, row.clone(), weight);
+            timely.push((row, weight));
         }
-        events
+        timely
     }
 
     fn announce(&mut self, watermarks: &[i64]) -> Outcome<()> {

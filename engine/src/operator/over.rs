@@ -5,11 +5,15 @@
 //! changes can touch (`reach`), those are evaluated together with the rows they depend on, by DataFusion's own evaluators and
 //! for many partitions in one batch, and rows whose results differ from what was emitted for them are emitted.
 //!
-//! State: every row, one entry per copy, with its results. So what is retracted is exactly what was emitted, even where a sum of
+//! State: every row, one entry per copy, with its results; behind a watermark only what later rows still look at. So what is retracted is exactly what was emitted, even where a sum of
 //! floating point numbers depends on the order of additions.
 
+mod age;
+mod bases;
 mod call;
+mod emit;
 mod evaluate;
+mod expiry;
 mod partition;
 mod reach;
 mod running;
@@ -20,6 +24,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
+pub use age::{Ages, order_delay};
 pub use call::{Start, WindowCall};
 pub use reach::Reach;
 pub use running::continues;
@@ -27,12 +32,17 @@ pub use running::continues;
 use crate::change::{Changes, consolidate};
 use crate::error::{Error, Result};
 use crate::hash;
-use crate::operator::columns::{self, compact};
+use crate::operator::columns;
+use crate::operator::failure::Failing;
 use crate::operator::ledger::Ledger;
 use crate::operator::order::RowOrder;
 use crate::operator::{Epoch, Operator, OperatorInfo, StateDelta, StateTable};
 use crate::rows::{KeyIndex, NO_SLOT, RowStore, vec_bytes};
+use crate::watermark::Bound;
+use bases::Bases;
+use emit::Emission;
 use evaluate::Batch;
+use expiry::OverExpiry;
 use partition::{Edits, Partition, Touched};
 
 /// Rows that are evaluated or gathered at once.
@@ -51,6 +61,8 @@ pub struct OverSpec {
     pub calls: Vec<WindowCall>,
     /// Schema of the output: the input's columns, then one per function.
     pub output: SchemaRef,
+    /// What becomes of results that cannot be computed.
+    pub failing: Failing,
 }
 
 /// Adds the results of window functions to its input's rows. Stateful; rows are routed by the hash of the partition's columns.
@@ -71,18 +83,14 @@ pub struct Over {
     /// Some row may be there more than once, so that two copies may swap their results.
     repeated: bool,
     ledger: Ledger,
+    /// What running aggregates hold of forgotten rows.
+    bases: Option<Bases>,
+    /// What the watermark frees; nothing before the first watermark.
+    expiry: Option<OverExpiry>,
     pending: Vec<Changes>,
     /// Rows given to evaluators so far.
     #[cfg(test)]
     evaluated: usize,
-}
-
-/// A row with results, to be emitted.
-#[derive(Debug, Clone, Copy)]
-struct Emission {
-    row: u32,
-    result: u32,
-    weight: i64,
 }
 
 impl Over {
@@ -108,6 +116,8 @@ impl Over {
             unsorted: false,
             repeated: false,
             ledger: Ledger::default(),
+            bases: Bases::new(spec)?,
+            expiry: None,
             pending: Vec::new(),
             #[cfg(test)]
             evaluated: 0,
@@ -119,12 +129,16 @@ impl Over {
         self.spec.input.fields().len()
     }
 
+    /// The columns that tell partitions apart.
+    fn partition_columns(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
+        self.spec.partition.iter().map(|column| columns[*column].clone()).collect()
+    }
+
     /// The partition of each row.
-    fn number_partitions(&mut self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let keys = self.spec.partition.iter().map(|column| columns[*column].clone()).collect::<Vec<_>>();
+    fn number_partitions(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
         let (mut hashes, mut slots) = (Vec::new(), Vec::new());
-        hash::hash_columns(&keys, rows, &mut hashes)?;
-        self.keys.find_or_insert(&hashes, &keys, &mut slots, |_, _| {})?;
+        hash::hash_columns(keys, rows, &mut hashes)?;
+        self.keys.find_or_insert(&hashes, keys, &mut slots, |_, _| {})?;
         if self.keys.slots() > self.partitions.len() {
             self.partitions.resize_with(self.keys.slots(), Partition::default);
         }
@@ -134,11 +148,12 @@ impl Over {
     /// Puts restored rows into their partitions.
     fn sort(&mut self) {
         self.ledger.start();
+        self.bases.iter_mut().for_each(Bases::start);
         if !std::mem::take(&mut self.unsorted) {
             return;
         }
         for partition in &mut self.partitions {
-            *partition = Partition::default();
+            *partition = Partition { base: partition.base.take(), ..Partition::default() };
         }
         for slot in (0..self.rows.slots() as u32).filter(|slot| self.ledger.holds(*slot)) {
             self.partitions[self.partition_of[slot as usize] as usize].slots.push(slot);
@@ -147,14 +162,15 @@ impl Over {
         for partition in &mut self.partitions {
             self.repeated |= !partition.sort(&self.rows, &self.order, &self.ledger);
         }
-        let empty = |key: &u32| self.partitions[*key as usize].slots.is_empty();
+        let empty = |key: &u32| self.partitions[*key as usize].is_unused();
         let unused = self.keys.iter().filter(empty).collect::<Vec<_>>();
         unused.into_iter().for_each(|key| self.keys.remove(key));
     }
 
     /// Stores the rows of consolidated changes, by partition and in order.
     fn take_in(&mut self, changes: &Changes) -> Result<Vec<Touched>> {
-        let partitions = self.number_partitions(changes.rows().columns(), changes.len())?;
+        let keys = self.partition_columns(changes.rows().columns());
+        let partitions = self.number_partitions(&keys, changes.len())?;
         let view = self.rows.view(changes.rows().columns())?;
         let (mut copies, mut slots) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len()));
         for row in 0..changes.len() {
@@ -177,86 +193,9 @@ impl Over {
         Ok(touched)
     }
 
-    /// Keeps the results of evaluated rows that differ from those emitted before.
-    fn keep(&mut self, slots: &[u32], results: &[ArrayRef], emissions: &mut Vec<Emission>) -> Result<()> {
-        let view = self.results.view(results)?;
-        let (mut changed, mut new) = (Vec::new(), Vec::new());
-        for (row, slot) in slots.iter().enumerate() {
-            let old = self.result_of[*slot as usize];
-            if old == NO_SLOT || !self.results.eq(old, &view, row) {
-                changed.push(row as u32);
-            }
-        }
-        self.results.append(&view, &changed, &mut new);
-        for (row, result) in changed.into_iter().zip(new) {
-            let row = slots[row as usize];
-            let old = std::mem::replace(&mut self.result_of[row as usize], result);
-            if old != NO_SLOT {
-                emissions.push(Emission { row, result: old, weight: -1 });
-            }
-            emissions.push(Emission { row, result, weight: 1 });
-            self.ledger.change(row);
-        }
-        Ok(())
-    }
-
-    fn emit(&self, emissions: &[Emission], out: &mut Vec<Changes>) -> Result<()> {
-        let mut emitted = Vec::with_capacity(emissions.len().div_ceil(CHUNK));
-        for part in emissions.chunks(CHUNK) {
-            let rows = part.iter().map(|emission| emission.row).collect::<Vec<_>>();
-            let results = part.iter().map(|emission| emission.result).collect::<Vec<_>>();
-            let arrays = self.rows.gather(&rows)?.into_iter().chain(self.results.gather(&results)?);
-            let arrays = arrays.zip(self.spec.output.fields());
-            let arrays = arrays.map(|(array, field)| columns::encoded_as(array, field.data_type()));
-            let batch = columns::batch(&self.spec.output, arrays.collect::<Result<Vec<_>>>()?, part.len())?;
-            emitted.push(Changes::new(batch, compact(part.iter().map(|emission| emission.weight).collect())));
-        }
-        if self.repeated {
-            emitted = vec![consolidate(&self.spec.output, &emitted)?];
-        }
-        out.extend(emitted.into_iter().filter(|changes| !changes.is_empty()));
-        Ok(())
-    }
-
-    /// Gives back the slots of results that were replaced and of rows that are gone.
-    fn forget(&mut self, emissions: &[Emission], touched: &[Touched], removed: &[u32]) {
-        for emission in emissions.iter().filter(|emission| emission.weight < 0) {
-            self.results.free(emission.result);
-        }
-        for slot in removed {
-            self.result_of[*slot as usize] = NO_SLOT;
-            self.ledger.remove(*slot);
-            self.rows.free(*slot);
-        }
-        touched.iter().filter(|touched| touched.weight < 0).for_each(|touched| self.rows.free(touched.slot));
-        for run in touched.chunk_by(|a, b| a.partition == b.partition) {
-            if self.partitions[run[0].partition as usize].slots.is_empty() {
-                self.partitions[run[0].partition as usize] = Partition::default();
-                self.keys.remove(run[0].partition);
-            }
-        }
-    }
-}
-
-impl Operator for Over {
-    // State table: `rows`, keyed by a row number.
-    fn info(&self) -> OperatorInfo {
-        let table = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
-        OperatorInfo { name: "Over", schema: self.spec.output.clone(), state: vec![table] }
-    }
-
-    fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
-        self.pending.push(changes);
-        Ok(())
-    }
-
-    fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
-        self.sort();
-        let changes = consolidate(&self.spec.input, &std::mem::take(&mut self.pending))?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let touched = self.take_in(&changes)?;
+    /// Takes consolidated changes in and gives what they change.
+    fn update(&mut self, changes: &Changes, out: &mut Vec<Changes>) -> Result<()> {
+        let touched = self.take_in(changes)?;
         let (mut removed, mut emissions) = (Vec::new(), Vec::new());
         let mut batch = Batch::default();
         for run in touched.chunk_by(|a, b| a.partition == b.partition) {
@@ -275,8 +214,36 @@ impl Operator for Over {
         }
         self.evaluate(batch, &mut emissions)?;
         self.emit(&emissions, out)?;
+        self.expire_later(&touched)?;
         self.forget(&emissions, &touched, &removed);
         Ok(())
+    }
+}
+
+impl Operator for Over {
+    // State tables: `rows`, keyed by a row number, and perhaps that of `Bases`.
+    fn info(&self) -> OperatorInfo {
+        let rows = StateTable { name: "rows", schema: self.state_schema.clone(), key_len: 1 };
+        let state = std::iter::once(rows).chain(self.bases.as_ref().map(Bases::table)).collect();
+        OperatorInfo { name: "Over", schema: self.spec.output.clone(), state }
+    }
+
+    fn on_changes(&mut self, _input: usize, changes: Changes, _out: &mut Vec<Changes>) -> Result<()> {
+        self.pending.push(changes);
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, _input: usize, bounds: &[Bound]) -> Result<()> {
+        self.advance(bounds)
+    }
+
+    fn close_epoch(&mut self, _epoch: Epoch, out: &mut Vec<Changes>) -> Result<()> {
+        self.sort();
+        let changes = consolidate(&self.spec.input, &std::mem::take(&mut self.pending))?;
+        if !changes.is_empty() {
+            self.update(&changes, out)?;
+        }
+        self.expire()
     }
 
     fn checkpoint(&mut self) -> Result<Vec<StateDelta>> {
@@ -286,11 +253,17 @@ impl Operator for Over {
             let results = slots.iter().map(|slot| self.result_of[*slot as usize]).collect::<Vec<_>>();
             Ok(self.rows.gather(slots)?.into_iter().chain(self.results.gather(&results)?).collect())
         })?);
+        if let Some(bases) = &mut self.bases {
+            deltas.extend(bases.checkpoint(&self.keys, &self.partitions)?);
+        }
         Ok(deltas)
     }
 
     fn restore(&mut self, delta: StateDelta) -> Result<()> {
         self.unsorted = true;
+        if delta.table == bases::TABLE {
+            return self.restore_bases(delta);
+        }
         let (deleted, delta) = self.ledger.restore(&self.state_schema, delta)?;
         for slot in deleted {
             self.results.free(std::mem::replace(&mut self.result_of[slot as usize], NO_SLOT));
@@ -298,7 +271,7 @@ impl Operator for Over {
         }
         let (width, count) = (self.width(), delta.rows.num_rows());
         let (columns, results) = (&delta.rows.columns()[1..=width], &delta.rows.columns()[width + 1..]);
-        let partitions = self.number_partitions(columns, count)?;
+        let partitions = self.number_partitions(&self.partition_columns(columns), count)?;
         let (rows_view, results_view) = (self.rows.view(columns)?, self.results.view(results)?);
         let mut slots = Vec::with_capacity(count);
         for (row, known) in self.ledger.known(&delta)?.into_iter().enumerate() {
@@ -317,14 +290,15 @@ impl Operator for Over {
     }
 
     fn state_rows(&self) -> usize {
-        self.rows.len()
+        self.rows.len() + self.bases.as_ref().map_or(0, Bases::len)
     }
 
     fn state_bytes(&self) -> usize {
         // The partitions name every row once.
         let partitions = vec_bytes(&self.partitions) + self.rows.len() * size_of::<u32>();
         let places = vec_bytes(&self.result_of) + vec_bytes(&self.partition_of) + partitions;
-        self.keys.bytes() + self.rows.bytes() + self.results.bytes() + self.ledger.bytes() + places
+        let bases = self.bases.as_ref().map_or(0, Bases::bytes);
+        self.keys.bytes() + self.rows.bytes() + self.results.bytes() + self.ledger.bytes() + places + bases
     }
 }
 

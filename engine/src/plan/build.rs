@@ -31,6 +31,7 @@ mod limit;
 mod over;
 mod rank;
 mod scan;
+mod stamp;
 mod temporal;
 mod unnest;
 mod window;
@@ -38,21 +39,35 @@ mod window;
 /// Finds the object behind a table scan of the logical plan.
 pub type Resolve<'a> = &'a dyn Fn(&TableScan) -> Result<Arc<Object>>;
 
+/// How a continuous query shows its result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Emission {
+    /// `EMIT ON WINDOW CLOSE`: rows come out when they are final, once.
+    pub on_window_close: bool,
+    /// The result may hold the time at which rows were processed: it is written (INSERT) and not kept up to date (a view).
+    pub processing_time: bool,
+}
+
 /// Builds the incremental plan of a query.
 ///
-/// `columns` are the names and types that the result is to have: the last node renames and casts to them. With
-/// `on_window_close` rows come out when they are final, once.
+/// `columns` are the names and types that the result is to have: the last node renames and casts to them.
 pub fn build(
     state: &SessionState,
     logical: &LogicalPlan,
     resolve: Resolve<'_>,
     columns: &Schema,
-    on_window_close: bool,
+    emission: Emission,
 ) -> Result<IncrementalPlan> {
-    let mut builder =
-        Builder { state, resolve, plan: IncrementalPlan::default(), known: HashMap::new(), shared: HashSet::new() };
+    let mut builder = Builder {
+        state,
+        resolve,
+        processing_time: emission.processing_time,
+        plan: IncrementalPlan::default(),
+        known: HashMap::new(),
+        shared: HashSet::new(),
+    };
     let mut root = builder.plan_node(logical)?;
-    if on_window_close {
+    if emission.on_window_close {
         root = builder.emit_on_close(root)?;
     }
     builder.finish(root, columns)?;
@@ -69,6 +84,8 @@ pub fn internal_schema(schema: &Schema) -> SchemaRef {
 struct Builder<'a> {
     state: &'a SessionState,
     resolve: Resolve<'a>,
+    /// See [`Emission`].
+    processing_time: bool,
     plan: IncrementalPlan,
     /// Every node by all that it is, so that equal subqueries become one.
     known: HashMap<String, usize>,
@@ -161,6 +178,9 @@ impl Builder<'_> {
 
     /// Adds a projection; passes the properties of columns that are only moved.
     fn project(&mut self, input: usize, exprs: &[Expr], input_schema: &DFSchema, schema: SchemaRef) -> Result<usize> {
+        if exprs.iter().any(reads_clock) {
+            return self.stamped(input, exprs, input_schema, schema);
+        }
         let expressions = exprs.iter().map(|e| self.physical(e, input_schema)).collect::<Result<Vec<_>>>()?;
         Ok(self.map(input, None, Some(expressions), schema))
     }

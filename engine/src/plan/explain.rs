@@ -9,6 +9,7 @@ use arrow::datatypes::Schema;
 use super::{IncrementalPlan, Kind, Node, Route, watermark};
 use crate::operator::aggregate::AggregateFunction;
 use crate::operator::join::intervals;
+use crate::operator::over::Ages;
 use crate::operator::temporal::{End, Midnight, TemporalBound};
 use crate::operator::top_n::Rank;
 
@@ -172,6 +173,7 @@ fn describe(plan: &IncrementalPlan, node: &Node) -> String {
             "TemporalFilter by ({})",
             spec.bounds.iter().map(|bound| temporal(input(0), bound)).collect::<Vec<_>>().join(" and ")
         ),
+        Kind::Stamp(_) => "Stamp with now()".into(),
         Kind::EmitOnClose(spec) => format!("EmitOnClose by {}", names(input(0), &[spec.time])),
     }
 }
@@ -184,6 +186,22 @@ fn freed_by(plan: &IncrementalPlan, timed: &[BTreeSet<usize>], node: &Node) -> O
     match &node.kind {
         Kind::Aggregate(spec) => spec.group.iter().find(|c| has(0, c)).map(|c| column(0, *c)),
         Kind::TopN(spec) => spec.partition.iter().find(|c| has(0, c)).map(|c| column(0, *c)),
+        Kind::Over(spec) => {
+            let partition = spec.partition.iter().find(|c| has(0, c)).map(|c| column(0, *c));
+            let by_order = || {
+                let ages = Ages::of(spec).filter(|ages| has(0, &ages.column()))?;
+                let stays = ages.stays().map_or(String::new(), |stays| format!(" but for {stays}"));
+                Some(format!("{}{stays}", column(0, ages.column())))
+            };
+            partition.or_else(by_order)
+        }
+        Kind::AsOf(spec) => (has(0, &spec.time.0) && has(1, &spec.time.1)).then(|| {
+            let stays = match spec.nearest.looks_back() {
+                true => "the last right row of a key",
+                false => "left rows without a right one",
+            };
+            format!("{} and {} but for {stays}", column(0, spec.time.0), column(1, spec.time.1))
+        }),
         Kind::Join(spec) => {
             let intervals = intervals(spec);
             let left = intervals.iter().find(|i| i.least.is_some() && has(1, &i.right)).map(|i| column(1, i.right));
@@ -204,7 +222,7 @@ fn grows(plan: &IncrementalPlan, timed: &[BTreeSet<usize>], place: usize) -> Opt
     let node = &plan.nodes[place];
     let never_retracts = node.inputs.iter().all(|(from, _)| plan.nodes[*from].properties.insert_only);
     let keeps_all = match &node.kind {
-        Kind::Join(_) => true,
+        Kind::Join(_) | Kind::Over(_) | Kind::AsOf(_) => true,
         Kind::TopN(spec) => spec.limit.is_none(),
         _ => false,
     };
@@ -254,6 +272,7 @@ fn state(plan: &IncrementalPlan, node: &Node) -> Option<String> {
         | Kind::Values(_)
         | Kind::Map { .. }
         | Kind::Union
+        | Kind::Stamp(_)
         | Kind::Unnest(_)
         | Kind::Repeat { .. } => None,
     }

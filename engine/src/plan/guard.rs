@@ -7,12 +7,10 @@
 use std::fmt::{self, Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Schema};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::utils::collect_columns;
@@ -21,45 +19,11 @@ use datafusion::physical_plan::expressions::{Column, Literal};
 
 use super::{IncrementalPlan, Kind};
 use crate::error::{Error, ErrorKind};
+use crate::operator::failure::{Failing, row_text};
 
-/// Columns of a failing row that are shown.
-const SHOWN_COLUMNS: usize = 8;
-/// Characters of each that are shown.
-const SHOWN_CHARACTERS: usize = 60;
+pub use crate::operator::failure::{Failures, OnError};
 
-/// What a row does for which an expression cannot be computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum OnError {
-    /// It stops the job.
-    #[default]
-    Stop,
-    /// The expression is NULL.
-    Null,
-}
-
-impl OnError {
-    /// The value of the setting `job.on-error`.
-    pub fn from_setting(value: &str) -> Option<Self> {
-        match value.to_ascii_lowercase().as_str() {
-            "stop" | "fail" => Some(Self::Stop),
-            "null" => Some(Self::Null),
-            _ => None,
-        }
-    }
-}
-
-/// How many values became NULL because they could not be computed, since the plan was made. All clones count together.
-#[derive(Debug, Clone, Default)]
-pub struct Failures(Arc<AtomicU64>);
-
-impl Failures {
-    /// The count. A row that is computed again, because it is retracted or after a restart, counts again.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Guards every expression of a plan that can fail.
+/// Guards every expression of a plan that can fail, and the results of aggregates and windows.
 pub fn guard(plan: &mut IncrementalPlan, on_error: OnError, failures: &Failures) {
     let guarded = |expression: &mut Arc<dyn PhysicalExpr>| {
         let any = expression.as_any();
@@ -74,6 +38,8 @@ pub fn guard(plan: &mut IncrementalPlan, on_error: OnError, failures: &Failures)
                 expressions.iter_mut().flatten().for_each(guarded);
             }
             Kind::Join(spec) => spec.residual.iter_mut().for_each(guarded),
+            Kind::Aggregate(spec) => spec.failing = Failing { on_error, failures: failures.clone() },
+            Kind::Over(spec) => spec.failing = Failing { on_error, failures: failures.clone() },
             _ => {}
         }
     }
@@ -99,7 +65,7 @@ impl Guarded {
             if self.on_error == OnError::Stop {
                 return Err(DataFusionError::External(Box::new(self.explain(batch, &error))));
             }
-            self.failures.0.fetch_add(rows as u64, Ordering::Relaxed);
+            self.failures.add(rows as u64);
             out.push(new_null_array(&self.inner.data_type(&batch.schema())?, rows));
             return Ok(());
         }
@@ -116,7 +82,7 @@ impl Guarded {
     fn explain(&self, batch: &RecordBatch, error: &DataFusionError) -> Error {
         let expression = plain_names(&self.inner.to_string());
         Error::new(ErrorKind::Data, format!("the expression {expression} cannot be computed for a row"))
-            .with("row", row_text(batch, &self.inner))
+            .with("row", row_of(batch, &self.inner))
             .because(error.strip_backtrace())
             .hint(
                 "change or delete the row in its table and RESUME JOB, or drop the view and create it with an expression that \
@@ -139,26 +105,9 @@ fn plain_names(expression: &str) -> String {
     plain
 }
 
-/// What the expression reads of the first row: `a = 1, b = 0`.
-fn row_text(batch: &RecordBatch, expression: &Arc<dyn PhysicalExpr>) -> String {
-    let mut columns: Vec<usize> = collect_columns(expression).iter().map(Column::index).collect();
-    columns.sort_unstable();
-    columns.dedup();
-    let left_out = columns.len().saturating_sub(SHOWN_COLUMNS);
-    columns.truncate(SHOWN_COLUMNS);
-    let options = FormatOptions::new().with_null("NULL");
-    let shown = columns.iter().filter_map(|index| {
-        let (column, schema) = (batch.columns().get(*index)?, batch.schema());
-        let text = ArrayFormatter::try_new(column.as_ref(), &options).ok()?.value(0).to_string();
-        let short: String = text.chars().take(SHOWN_CHARACTERS).collect();
-        let dots = if short.len() < text.len() { "..." } else { "" };
-        Some(format!("{} = {short}{dots}", schema.field(*index).name()))
-    });
-    let mut text = shown.collect::<Vec<_>>().join(", ");
-    if left_out > 0 {
-        text.push_str(&format!(" and {left_out} more columns"));
-    }
-    text
+/// What the expression reads of the first row.
+fn row_of(batch: &RecordBatch, expression: &Arc<dyn PhysicalExpr>) -> String {
+    row_text(batch, collect_columns(expression).iter().map(Column::index).collect())
 }
 
 impl PhysicalExpr for Guarded {

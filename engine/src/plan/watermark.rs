@@ -3,8 +3,9 @@
 //! The rules are found once, from what the operators are; while a job runs only numbers go through them. A column has a
 //! watermark if no change of a row with a smaller value can come out any more. That holds for columns that grow with a
 //! column of the input that has one (`ts`, `tumble_start(ts)`, `ts + INTERVAL '1' HOUR`, `CAST(ts AS DATE)`), for group
-//! and partition columns, and for the two columns of a join that are equal or a bounded time apart. It does not hold for
-//! other columns of a join or a top-N, however monotone they are: a late partner changes old rows.
+//! and partition columns, for the first order column of OVER windows whose results depend on nothing that is much newer, and for
+//! the two columns of a join that are equal or a bounded time apart. It does not hold for other columns of a join or a top-N,
+//! however monotone they are: a late partner changes old rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use datafusion::physical_plan::expressions::{BinaryExpr, CastExpr, Column, Liter
 
 use super::{IncrementalPlan, Kind};
 use crate::operator::join::{JoinKind, bare, intervals, micros};
+use crate::operator::over::order_delay;
 use crate::operator::unnest::UnnestSpec;
 use crate::watermark::{self, Bound, END, is_ordinal};
 
@@ -140,14 +142,28 @@ pub fn rules(kind: &Kind, inputs: &[SchemaRef], output: &Schema) -> Vec<Rule> {
             rules
         }
         Kind::EmitOnClose(_) => (0..output.fields().len()).map(|column| same(column, column)).collect(),
+        // Without the time that it adds.
+        Kind::Stamp(_) => (0..output.fields().len() - 1).map(|column| same(column, column)).collect(),
         // Time brings and takes rows of any age.
         Kind::Temporal(_) | Kind::Scan { .. } | Kind::Values(_) => vec![],
-        Kind::Over(spec) => spec.partition.iter().map(|column| same(*column, *column)).collect(),
+        Kind::Over(spec) => {
+            let mut rules: Vec<Rule> = spec.partition.iter().map(|column| same(*column, *column)).collect();
+            if let Some((column, delay)) = order_delay(spec) {
+                let change = Change::Shift(delay.saturating_neg());
+                rules.push(Rule { column, terms: vec![Term { input: 0, column, change }] });
+            }
+            rules
+        }
         Kind::Repeat { number } => {
             (0..output.fields().len()).map(|column| same(column, column + usize::from(column >= *number))).collect()
         }
-        // A right row that comes late changes what older left rows show.
-        Kind::AsOf(_) => vec![],
+        // Looking back, a right row changes no left row that is older; looking ahead, right rows that come or go are no older
+        // than their left rows.
+        Kind::AsOf(spec) => {
+            let terms = vec![Term::same(0, spec.time.0), Term::same(1, spec.time.1)];
+            let right = spec.left.fields().len() + spec.time.1;
+            vec![Rule { column: if spec.nearest.looks_back() { spec.time.0 } else { right }, terms }]
+        }
     }
 }
 

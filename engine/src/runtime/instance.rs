@@ -13,6 +13,7 @@ use crate::operator::map::{Map, MapSpec};
 use crate::operator::on_close::EmitOnClose;
 use crate::operator::over::Over;
 use crate::operator::repeat::Repeat;
+use crate::operator::stamp::Stamp;
 use crate::operator::temporal::Temporal;
 use crate::operator::top_n::TopN;
 use crate::operator::unnest::Unnest;
@@ -68,6 +69,7 @@ fn operator(node: &FlowNode, flow: &Dataflow, slot: usize) -> Result<Option<Box<
         Role::Operator(Kind::TopN(spec)) => Box::new(TopN::new(spec)?),
         Role::Operator(Kind::Over(spec)) => Box::new(Over::new(spec)?),
         Role::Operator(Kind::Temporal(spec)) => Box::new(Temporal::new(spec)?),
+        Role::Operator(Kind::Stamp(spec)) => Box::new(Stamp::new(spec)),
         Role::Operator(Kind::EmitOnClose(spec)) => Box::new(EmitOnClose::new(spec)?),
         Role::Operator(Kind::Scan { .. } | Kind::Values(_) | Kind::Union)
         | Role::Source { .. }

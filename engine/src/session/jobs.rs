@@ -182,7 +182,7 @@ impl Inner {
                 let object = planner.object(&view.name, None)?;
                 let mut planned = planner.query(&view.query, Mode::Continuous).await?;
                 planned.logical = rename(planned.logical, &view.columns)?;
-                planned.on_window_close = view.on_window_close;
+                planned.emission.on_window_close = view.on_window_close;
                 let schema = storage::types::arrow_schema(&object)?;
                 let plan = planner.incremental(&planned, &schema)?;
                 vec![Part { plan, target: self.target(planner, &object)? }]

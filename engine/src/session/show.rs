@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast;
 use storage::types::arrow_schema;
 
 use crate::error::{Error, Result};
+use crate::plan::build::Emission;
 use crate::plan::explain::explain;
 use crate::session::adhoc::rows;
 use crate::session::inspect::object_kind_name;
@@ -180,11 +181,11 @@ impl Inner {
     }
 
     /// `EXPLAIN` and `EXPLAIN INCREMENTAL`.
-    pub async fn explain(&self, incremental: bool, query: &ast::Query, on_window_close: bool) -> Result<Answer> {
+    pub async fn explain(&self, incremental: bool, query: &ast::Query, emission: Emission) -> Result<Answer> {
         let planner = self.planner(self.snapshot().await?);
         let text = if incremental {
             let mut planned = planner.query(query, Mode::Continuous).await?;
-            planned.on_window_close = on_window_close;
+            planned.emission = emission;
             let schema = stored_schema(&planned.logical)?;
             explain(&planner.incremental(&planned, &schema)?)
         } else {

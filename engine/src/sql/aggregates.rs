@@ -11,6 +11,8 @@
 //! | `array_agg`, `string_agg`, `nth_value`, `approx_percentile_cont*`, `approx_median`, `median` and `percentile_cont` of floats; of the above those with DISTINCT; `count(DISTINCT a, b)` | DataFusion's accumulator, given the whole group in one order (`collected`) |
 //! | all others | DataFusion's own, whose answers depend on nothing but the group's rows |
 //!
+//! `sum` of whole numbers over windows is another too, in both (`window_sum`).
+//!
 //! Continuous plans see through them ([`original`]): `plan::build` decides by the function's name.
 //!
 //! The rule also mends grouping sets in batch queries: the empty set gives its row over empty input too, and a set that is
@@ -20,8 +22,10 @@ mod collected;
 mod direct;
 mod row_of_nothing;
 mod sets;
+mod window_sum;
 
 pub use row_of_nothing::respected;
+use window_sum::WindowSum;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -35,7 +39,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, Aggregate, AggregateUDF, AggregateUDFImpl, Documentation, Expr, ExprSchemable, GroupsAccumulator,
-    LogicalPlan, Signature,
+    LogicalPlan, Signature, Window, WindowFunctionDefinition,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
@@ -57,6 +61,7 @@ impl AnalyzerRule for ExactAggregates {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let exact = |node| match node {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate).map(Transformed::yes),
+            LogicalPlan::Window(window) => exact_window(window),
             other => Ok(Transformed::no(other)),
         };
         plan.transform_up_with_subqueries(exact).data()
@@ -70,6 +75,31 @@ impl ExactAggregates {
         let aggregate = Aggregate::try_new_with_schema(input, group_expr, calls, schema)?;
         if self.batch { sets::mended(aggregate) } else { Ok(LogicalPlan::Aggregate(aggregate)) }
     }
+}
+
+/// A window with sums that do not wrap around.
+fn exact_window(window: Window) -> Result<Transformed<LogicalPlan>> {
+    let exact = |expr: &Expr| {
+        expr.clone().transform_up(|expr| {
+            let Expr::WindowFunction(mut call) = expr else { return Ok(Transformed::no(expr)) };
+            let WindowFunctionDefinition::AggregateUDF(function) = &call.fun else {
+                return Ok(Transformed::no(Expr::WindowFunction(call)));
+            };
+            let argument = call.params.args.first().map(|argument| argument.get_type(window.input.schema()));
+            let Some(sum) = argument.transpose()?.and_then(|argument| WindowSum::of(function, &argument)) else {
+                return Ok(Transformed::no(Expr::WindowFunction(call)));
+            };
+            call.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(sum));
+            Ok(Transformed::yes(Expr::WindowFunction(call)))
+        })
+    };
+    let exprs = window.window_expr.iter().map(exact).collect::<Result<Vec<_>>>()?;
+    if exprs.iter().all(|expr| !expr.transformed) {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    }
+    let exprs = exprs.into_iter().map(|expr| expr.data).collect();
+    let Window { input, schema, .. } = window;
+    Ok(Transformed::yes(LogicalPlan::Window(Window::try_new_with_schema(exprs, input, schema)?)))
 }
 
 /// An aggregate expression with exact implementations.

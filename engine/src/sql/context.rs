@@ -30,7 +30,7 @@ use storage::types::storable_schema;
 
 use crate::connector::{self, ConnectorTable};
 use crate::error::{Error, Position, Result};
-use crate::plan::build::build;
+use crate::plan::build::{Emission, build};
 use crate::plan::stable::stable;
 use crate::plan::ties::break_ties;
 use crate::plan::{IncrementalPlan, physical};
@@ -78,8 +78,8 @@ pub struct Planned {
     pub state: SessionState,
     /// Objects that the query names, views included.
     pub reads: Vec<Arc<Object>>,
-    /// `EMIT ON WINDOW CLOSE`: the result shows rows when they are final, and never changes them.
-    pub on_window_close: bool,
+    /// How a continuous query shows its result.
+    pub emission: Emission,
 }
 
 /// A table of a continuous query: it has columns and cannot be scanned.
@@ -278,7 +278,7 @@ impl Planner {
             }
             let logical = spans::rewrite(logical)?;
             let logical = if mode == Mode::Continuous { clock::to_placeholders(logical)? } else { logical };
-            Ok(Planned { logical, state, reads, on_window_close: false })
+            Ok(Planned { logical, state, reads, emission: Emission::default() })
         })
     }
 
@@ -331,7 +331,7 @@ impl Planner {
     pub fn incremental(&self, planned: &Planned, columns: &Schema) -> Result<IncrementalPlan> {
         let optimised = planned.state.optimize(&planned.logical).map_err(planning_error)?;
         let optimised = stable(optimised).map_err(planning_error)?;
-        build(&planned.state, &optimised, &resolve, columns, planned.on_window_close)
+        build(&planned.state, &optimised, &resolve, columns, planned.emission)
     }
 }
 

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast;
 use arrow::datatypes::DataType;
 
 use crate::error::Position;
+use crate::plan::build::Emission;
 
 mod access;
 mod change;
@@ -56,8 +57,8 @@ pub enum Statement {
         incremental: bool,
         /// The query of the explained statement.
         query: ast::Query,
-        /// `EMIT ON WINDOW CLOSE`.
-        on_window_close: bool,
+        /// How the explained statement shows its result.
+        emission: Emission,
     },
     /// `EXPLAIN` of a statement that changes rows: the batch plan of the rows before and after.
     ExplainChange(Box<Change>),

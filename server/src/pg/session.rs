@@ -403,6 +403,7 @@ impl Session {
             Statement::CopyFrom(_) => Some("COPY FROM"),
             Statement::CreateTable(_) | Statement::CreateView(_) | Statement::CreateFunction(_) => Some("CREATE"),
             Statement::Drop(_) => Some("DROP"),
+            Statement::Access(_) => Some("a change of users or rights"),
             _ => None,
         };
         let refused = |verb| plain("25006", format!("cannot execute {verb} in a read-only transaction"));

@@ -137,7 +137,7 @@ async fn a_file_of_the_first_format_is_brought_up() {
     conn.close().await.unwrap();
     for _ in 0..2 {
         let catalog = open(&path).await.unwrap();
-        crate::conformance::assert_same(&before, &*catalog.snapshot(None).await.unwrap());
+        crate::conformance::assert_same(&before, &catalog.snapshot(None).await.unwrap());
         catalog.close().await;
     }
     let catalog = open(&path).await.unwrap();

@@ -23,8 +23,12 @@ async fn child_that_commits_until_killed() {
     let name = std::process::id();
     for n in 0.. {
         let both = vec![add(ObjectId(1), &format!("t/{name}/{n}")), add(ObjectId(2), &format!("u/{name}/{n}"))];
-        let version = catalog.commit(commit(both)).await.unwrap();
-        println!("committed {version}");
+        match catalog.commit(commit(both)).await {
+            Ok(version) => println!("committed {version}"),
+            // On a busy machine the others may keep the lock for long: it has to be tried again then.
+            Err(error) if error.kind() == crate::ErrorKind::Unavailable => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Schema};
 
-use super::accumulator::{Accumulator, Count};
+use super::accumulator::{Accumulator, Count, gather_i64};
 use super::bits::{Bits, Bitwise};
 use super::boolean::{Quantifier, Truths};
 use super::extremum::{End, StoredExtremum, extremum};
+use super::groups::Groups;
 use super::moments::Moments;
 use super::multiset::Multiset;
 use super::order::{ASCENDING, Order};
@@ -148,6 +149,17 @@ fn total_order(order: &[(usize, arrow::compute::SortOptions)], arguments: usize)
 }
 
 impl Calls {
+    /// The results of a call for the given groups.
+    pub(super) fn evaluate(&mut self, call: usize, groups: &Groups, slots: &[u32]) -> Result<ArrayRef> {
+        let Calls { calls, multisets, .. } = self;
+        match &calls[call] {
+            Call::Rows => Ok(gather_i64(slots, |group| groups.weight(group as u32))),
+            Call::Own { accumulator, .. } => accumulator.evaluate(slots),
+            Call::End { multiset, end, column } => multisets[*multiset].0.extremums(*end, slots, *column),
+            Call::Whole { multiset, recompute } => recompute.evaluate(&multisets[*multiset].0.all(slots)?),
+        }
+    }
+
     /// Estimate of the memory held, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let own = self.calls.iter().map(|call| match call {

@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use crate::operator::Operator;
     use crate::operator::aggregate::{AggregateCall, AggregateFunction, AggregateSpec};
+    use crate::operator::failure::Failing;
     use crate::operator::law::{Input, Law, Value, sql_oracle};
 
     fn input() -> SchemaRef {
@@ -105,7 +106,15 @@ mod tests {
         let sql = "SELECT ts, k, count(x) AS n, sum(DISTINCT x) AS d, min(x) AS lo, max(x) AS hi FROM t GROUP BY ts, k";
         let make = move || -> Box<dyn Operator> {
             let (calls, output) = (calls.clone(), output.clone());
-            let spec = AggregateSpec { input: input(), group: vec![0, 1], calls, output, insert_only, routed_by: None };
+            let spec = AggregateSpec {
+                input: input(),
+                group: vec![0, 1],
+                calls,
+                output,
+                insert_only,
+                routed_by: None,
+                failing: Failing::default(),
+            };
             let aggregate = Aggregate::new(spec, true).unwrap();
             Box::new(aggregate)
         };

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 mod planned;
 
 use super::*;
-use crate::operator::law::{Input, Law, sql_oracle};
+use crate::operator::failure::OnError;
+use crate::operator::law::{Input, Law, Value, ZSet, add, rows_of, sql_oracle};
 
 use AggregateFunction::{Avg, Count, Max, Min, Sum};
 
@@ -78,7 +79,15 @@ fn spec(group: &[usize], calls: &[Tested], insert_only: bool) -> AggregateSpec {
     });
     let calls = calls.collect();
     let output = Arc::new(Schema::new(output));
-    AggregateSpec { input, group: group.to_vec(), calls, output, insert_only, routed_by: None }
+    AggregateSpec {
+        input,
+        group: group.to_vec(),
+        calls,
+        output,
+        insert_only,
+        routed_by: None,
+        failing: Failing::default(),
+    }
 }
 
 fn law(group: &'static [usize], calls: Vec<Tested>, insert_only: bool) -> Law {
@@ -151,7 +160,15 @@ fn over(value: &DataType, function: AggregateFunction, output: DataType) -> Aggr
     let call = AggregateCall::new(function, vec![1]);
     let (input, output) = (Arc::new(input), Arc::new(output));
     Aggregate::new(
-        AggregateSpec { input, group: vec![0], calls: vec![call], output, insert_only: false, routed_by: None },
+        AggregateSpec {
+            input,
+            group: vec![0],
+            calls: vec![call],
+            output,
+            insert_only: false,
+            routed_by: None,
+            failing: Failing::default(),
+        },
         true,
     )
     .unwrap()
@@ -181,6 +198,35 @@ fn an_overflow_that_is_gone_by_the_end_of_the_epoch_is_none() {
     let error = close(&mut sum).unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::Data);
     assert!(error.to_string().contains("result of r does not fit the type Int64"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_stops_the_job_or_is_null() {
+    let big: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX, 1, 5]));
+    let mut stop = over(&DataType::Int64, Sum, DataType::Int64);
+    feed(&mut stop, vec![1, 1, 2], big.clone(), vec![1, 1, 1]);
+    let error = close(&mut stop).unwrap_err().to_string();
+    assert!(error.contains("k = 1") && error.contains("RESUME JOB"), "{error}");
+
+    let mut null = over(&DataType::Int64, Sum, DataType::Int64);
+    null.spec.failing.on_error = OnError::Null;
+    let mut output = ZSet::new();
+    let mut epoch = |keys: Vec<i64>, values: ArrayRef, weights: Vec<i64>| {
+        feed(&mut null, keys, values, weights);
+        for changes in close(&mut null).unwrap() {
+            rows_of(changes.rows())
+                .into_iter()
+                .enumerate()
+                .for_each(|(n, row)| add(&mut output, row, changes.weight(n)));
+        }
+        output.keys().cloned().collect::<Vec<_>>()
+    };
+    let row = |key: i64, sum: Option<i64>| vec![Value::Int(key), sum.map_or(Value::Null, Value::Int)];
+    assert_eq!(epoch(vec![1, 1, 2], big.clone(), vec![1, 1, 1]), [row(1, None), row(2, Some(5))]);
+    // It is computed again as soon as it can be, and what was shown is what is taken back.
+    assert_eq!(epoch(vec![1], big.slice(1, 1), vec![-1]), [row(1, Some(i64::MAX)), row(2, Some(5))]);
+    assert_eq!(epoch(vec![1], big.slice(0, 1), vec![1]), [row(1, None), row(2, Some(5))]);
+    assert!(null.spec.failing.failures.count() > 0);
 }
 
 #[test]
@@ -269,6 +315,7 @@ fn cost_per_row() {
             output,
             insert_only,
             routed_by: None,
+            failing: Failing::default(),
         };
         let mut aggregate = Aggregate::new(spec, true).unwrap();
         let mut seed = 1_u64;

@@ -153,7 +153,8 @@ impl Side {
         }
     }
 
-    fn remove(&mut self, slot: u32) -> u32 {
+    /// Forgets a row; gives its key.
+    pub(super) fn remove(&mut self, slot: u32) -> u32 {
         self.ledger.remove(slot);
         self.unlink(slot)
     }

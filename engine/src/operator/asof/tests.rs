@@ -86,6 +86,60 @@ fn obeys_the_law() {
     }
 }
 
+fn timed(nearest: Nearest, outer: bool, keyed: bool, insert_only: bool) -> Law {
+    let spec = spec(nearest, outer, keyed);
+    let (left, right): (&[usize], &[usize]) = if keyed { (&[0], &[1]) } else { (&[], &[]) };
+    let inputs = [Input::new(spec.left.clone(), left), Input::new(spec.right.clone(), right)];
+    let inputs = inputs.map(|input| if insert_only { input.insert_only() } else { input }).to_vec();
+    let for_oracle = spec.clone();
+    Law::new(inputs, move || make(&spec), move |seen| oracle(&for_oracle, seen.totals))
+}
+
+#[test]
+fn forgetting_obeys_the_law() {
+    for nearest in NEAREST {
+        for (outer, keyed) in [(false, true), (true, true), (true, false)] {
+            for insert_only in [true, false] {
+                timed(nearest, outer, keyed, insert_only).timed(0, 1, 3).timed(1, 0, 1).check(32);
+                timed(nearest, outer, keyed, insert_only).timed(0, 1, 0).timed(1, 0, 7).check(32);
+            }
+            // With the watermark of one side alone nothing is known.
+            timed(nearest, outer, keyed, true).timed(1, 0, 1).check(8);
+        }
+    }
+}
+
+#[test]
+fn state_stays_bounded() {
+    let left = |k, at| (0, vec![Value::Int(k), Value::Int(at), Value::Text("l".into())]);
+    let right = |k, at| (1, vec![Value::Int(at), Value::Int(k), Value::Text("r".into())]);
+    let rows = [left(1, 0), left(1, 1), left(2, 2), right(1, 0), right(1, 2), right(2, 2)];
+    for nearest in NEAREST {
+        timed(nearest, true, true, true).timed(0, 1, 2).timed(1, 0, 2).stays_within(24, 80, &rows);
+    }
+}
+
+/// Of the right side, only the last row before the watermarks is needed; of the left one, none.
+#[test]
+fn of_each_key_the_last_right_row_stays() {
+    let spec = spec(Nearest::NotAfter, true, true);
+    let mut join = AsOf::new(&spec).unwrap();
+    let left = (0..20).map(|at| vec![Value::Int(1), Value::Int(at), Value::Null]).collect::<Vec<_>>();
+    let right = (0..20).map(|at| vec![Value::Int(at), Value::Int(1), Value::Null]).collect::<Vec<_>>();
+    join.on_changes(0, Changes::inserts(batch_of(&spec.left, &left)), &mut vec![]).unwrap();
+    join.on_changes(1, Changes::inserts(batch_of(&spec.right, &right)), &mut vec![]).unwrap();
+    let mut after = |times: [i64; 2]| {
+        for (input, watermark) in times.into_iter().enumerate() {
+            join.on_watermark(input, &[watermark::Bound { column: join.time[input], watermark }]).unwrap();
+        }
+        join.close_epoch(Epoch { number: 1, timestamp_ms: 0 }, &mut vec![]).unwrap();
+        join.sides.each_ref().map(Side::len)
+    };
+    assert_eq!(after([5, 12]), [15, 16]);
+    assert_eq!(after([18, 12]), [8, 9]);
+    assert_eq!(after([watermark::END, watermark::END]), [0, 1]);
+}
+
 /// A right row that changes touches the left rows up to the next right row, however many there are beside.
 #[test]
 fn work_is_in_proportion_to_the_change() {

@@ -20,9 +20,9 @@ pub enum Start {
     Reach,
     /// So many first rows of the partition are evaluated along, since every result may come from them.
     Head(usize),
-    /// `row_number()`: at any row, whose position counts.
+    /// `row_number()`: at any row, going on from the row before.
     Position,
-    /// `rank()`: at the first of a row's peers, whose position counts.
+    /// `rank()`: at the first of a row's peers, going on from the peers before.
     Rank,
     /// `dense_rank()`: at the first of a row's peers, going on from the row before.
     DenseRank,
@@ -96,15 +96,15 @@ impl WindowCall {
         Ok(start..end.max(rows.end))
     }
 
-    /// The results of some rows. `batch` holds the context's rows, `head` the partition's first rows, `before` is the
-    /// function's result for the row before the context.
+    /// The results of some rows. `batch` holds the context's rows, `head` the partition's first rows; numbers
+    /// go on from `before`.
     pub(super) fn evaluate(
         &self,
         batch: &RecordBatch,
         context: &Range<usize>,
         rows: &Range<usize>,
         head: &RecordBatch,
-        before: Option<ArrayRef>,
+        before: u64,
     ) -> Result<ArrayRef> {
         let skip = rows.start - context.start;
         match self.start {
@@ -114,13 +114,7 @@ impl WindowCall {
                 Ok(self.function.evaluate(&batch)?.slice(head.num_rows() + skip, rows.len()))
             }
             Start::Reach | Start::Running => Ok(self.function.evaluate(batch)?.slice(skip, rows.len())),
-            Start::Position | Start::Rank => self.counted(batch, skip, rows, context.start as u64),
-            Start::DenseRank => {
-                let before = before.filter(|array| array.len() == 1);
-                let before = before.as_ref().and_then(|array| array.as_primitive_opt::<UInt64Type>());
-                let before = before.map_or(0, |array| array.value(0));
-                self.counted(batch, skip, rows, before)
-            }
+            Start::Position | Start::Rank | Start::DenseRank => self.counted(batch, skip, rows, before),
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Partition {
     pub slots: Vec<u32>,
     /// Running aggregates over the first rows, by how many rows.
     pub snapshots: Vec<Snapshot>,
+    /// Running aggregates over the first rows and those that were forgotten behind them.
+    pub base: Option<Snapshot>,
 }
 
 /// What an epoch did to a partition.
@@ -37,6 +39,11 @@ pub(super) struct Edits {
 impl Partition {
     pub(super) fn sorted<'a>(&'a self, rows: &'a RowStore, order: &'a RowOrder) -> Sorted<'a> {
         Sorted { rows, order, slots: &self.slots }
+    }
+
+    /// Nothing is left of it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.slots.is_empty() && self.base.is_none()
     }
 
     /// Puts restored rows in order; gives whether every row is there once. Copies of a row stand as they came, by number,
@@ -65,7 +72,7 @@ impl Partition {
                 self.slots.extend_from_slice(&tail[from..behind]);
                 from = behind;
                 edits.repeated |= self.slots.last().is_some_and(|last| compare(last).is_eq());
-                edits.gap(self.slots.len()).inserted += 1;
+                edits.gap(self.slots.len(), touched.slot).inserted += 1;
                 self.slots.push(touched.slot);
             } else {
                 let copies =
@@ -79,7 +86,7 @@ impl Partition {
                 // The last copies, since those before them keep their positions.
                 self.slots.extend_from_slice(&tail[from..behind - gone]);
                 edits.removed.extend_from_slice(&tail[behind - gone..behind]);
-                edits.gap(self.slots.len()).removed = true;
+                edits.gap(self.slots.len(), touched.slot);
                 from = behind;
             }
         }
@@ -89,12 +96,13 @@ impl Partition {
 }
 
 impl Edits {
-    /// The gap at a position, which may be at the end of the last one.
-    fn gap(&mut self, at: usize) -> &mut Gap {
+    /// The gap at a position, which may be at the end of the last one, for a row that came or goes there.
+    fn gap(&mut self, at: usize, slot: u32) -> &mut Gap {
         if self.gaps.last().is_none_or(|last| last.at + last.inserted < at) {
-            self.gaps.push(Gap { at, inserted: 0, removed: false });
+            self.gaps.push(Gap { at, inserted: 0, first: slot, last: slot });
         }
         let last = self.gaps.len() - 1;
+        self.gaps[last].last = slot;
         &mut self.gaps[last]
     }
 }

@@ -30,8 +30,10 @@ pub(super) struct Gap {
     pub at: usize,
     /// Number of new rows.
     pub inserted: usize,
-    /// Whether rows went.
-    pub removed: bool,
+    /// The first of the rows that came or went, as a row of the store.
+    pub first: u32,
+    /// The last of them.
+    pub last: u32,
 }
 
 /// The rows of a partition in order.
@@ -99,7 +101,7 @@ impl Sorted<'_> {
             Reach::Range(distance) => match self.limit(at, distance, false)? {
                 Limit::Peers => self.peers_start(at),
                 Limit::None => 0,
-                Limit::Value(value) => search(0..at, |row| Ok(self.compare_value(row, &value)?.is_lt()))?,
+                Limit::Value(value) => search(0..at, |row| Ok(self.compare_value(self.slots[row], &value)?.is_lt()))?,
             },
         })
     }
@@ -122,40 +124,61 @@ impl Sorted<'_> {
             Reach::Range(distance) => match self.limit(at, distance, true)? {
                 Limit::Peers => self.peers_end(at),
                 Limit::None => self.len(),
-                Limit::Value(value) => search(at + 1..self.len(), |row| Ok(self.compare_value(row, &value)?.is_le()))?,
+                Limit::Value(value) => {
+                    search(at + 1..self.len(), |row| Ok(self.compare_value(self.slots[row], &value)?.is_le()))?
+                }
             },
         })
     }
 
-    /// The rows whose results can have changed: those that reach a new row, or over a place where rows went.
+    /// The rows whose results can have changed: the new ones, and those that reach a row which came or went.
+    ///
+    /// No row beyond: of rows that are evaluated again all that they look at must still be there, and old rows go.
     pub(super) fn affected(&self, gap: Gap, behind: &Reach, ahead: &Reach) -> Result<Range<usize>> {
-        // A row that reached one that is gone still reaches one of the neighbours, since reaches have no holes.
-        let (first, last) = if gap.removed {
-            (gap.at.saturating_sub(1), gap.at + gap.inserted)
-        } else {
-            (gap.at, gap.at + gap.inserted.saturating_sub(1))
-        };
-        let first = first.min(self.len());
+        let end = (gap.at + gap.inserted).min(self.len());
         let low = match ahead {
             Reach::All => 0,
-            Reach::Rows(rows) => first.saturating_sub(*rows),
-            Reach::Peers(_) | Reach::Range(_) => search(0..first, |row| Ok(self.end(row, ahead)? <= first))?,
+            Reach::Rows(rows) => gap.at.saturating_sub(*rows),
+            Reach::Peers(groups) => match (gap.at.checked_sub(1), groups) {
+                (None, _) => 0,
+                (Some(near), groups) if self.is_peer(near, gap.first) => self.first(near, &Reach::Peers(*groups))?,
+                (Some(_), 0) => gap.at,
+                (Some(near), groups) => self.first(near, &Reach::Peers(groups - 1))?,
+            },
+            Reach::Range(distance) => search(0..gap.at, |row| Ok(!self.reaches(row, distance, true, gap.first)?))?,
         };
         let high = match behind {
             Reach::All => self.len(),
-            Reach::Rows(rows) => last.saturating_add(*rows).saturating_add(1),
-            Reach::Peers(_) | Reach::Range(_) => {
-                let rest = (last + 1).min(self.len())..self.len();
-                search(rest, |row| Ok(self.first(row, behind)? <= last))?
-            }
+            Reach::Rows(rows) => end.saturating_add(*rows).min(self.len()),
+            Reach::Peers(_) if end == self.len() => end,
+            Reach::Peers(groups) if self.is_peer(end, gap.last) => self.end(end, &Reach::Peers(*groups))?,
+            Reach::Peers(0) => end,
+            Reach::Peers(groups) => self.end(end, &Reach::Peers(groups - 1))?,
+            Reach::Range(distance) => search(end..self.len(), |row| self.reaches(row, distance, false, gap.last))?,
         };
-        Ok(low..high.min(self.len()))
+        Ok(low..high)
+    }
+
+    fn is_peer(&self, at: usize, slot: u32) -> bool {
+        self.order.compare_peers(self.rows, self.slots[at], slot).is_eq()
+    }
+
+    /// Whether a row of the store is (or was) within a distance from the row at a position.
+    fn reaches(&self, at: usize, distance: &ScalarValue, ahead: bool, slot: u32) -> Result<bool> {
+        Ok(match self.limit(at, distance, ahead)? {
+            Limit::Peers => self.is_peer(at, slot),
+            Limit::None => true,
+            Limit::Value(value) => {
+                let order = self.compare_value(slot, &value)?;
+                if ahead { order.is_le() } else { order.is_ge() }
+            }
+        })
     }
 
     /// The order value at a distance from a row's own.
     fn limit(&self, at: usize, distance: &ScalarValue, ahead: bool) -> Result<Limit> {
         let Some((column, options)) = self.order.first() else { return Ok(Limit::None) };
-        let own = self.value(column, at)?;
+        let own = self.value(column, self.slots[at])?;
         if own.is_null() {
             return Ok(Limit::Peers);
         }
@@ -168,13 +191,13 @@ impl Sorted<'_> {
         Ok(limit.map_or(Limit::None, Limit::Value))
     }
 
-    fn value(&self, column: usize, at: usize) -> Result<ScalarValue> {
-        Ok(ScalarValue::try_from_array(&self.rows.gather_column(column, &self.slots[at..=at])?, 0)?)
+    fn value(&self, column: usize, slot: u32) -> Result<ScalarValue> {
+        Ok(ScalarValue::try_from_array(&self.rows.gather_column(column, &[slot])?, 0)?)
     }
 
-    fn compare_value(&self, at: usize, value: &ScalarValue) -> Result<Ordering> {
+    fn compare_value(&self, slot: u32, value: &ScalarValue) -> Result<Ordering> {
         let Some((column, options)) = self.order.first() else { return Ok(Ordering::Equal) };
-        Ok(compare_rows(&[self.value(column, at)?], std::slice::from_ref(value), &[options])?)
+        Ok(compare_rows(&[self.value(column, slot)?], std::slice::from_ref(value), &[options])?)
     }
 }
 

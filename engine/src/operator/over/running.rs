@@ -10,8 +10,10 @@ use datafusion::physical_expr::window::PlainAggregateWindowExpr;
 use datafusion::scalar::ScalarValue;
 
 use super::call::WindowCall;
+use super::partition::Partition;
 use super::reach::{Reach, Sorted};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::operator::failure::{Failing, OnError};
 
 /// About so many rows lie between two places where accumulators are noted.
 const GRID: usize = 64;
@@ -60,8 +62,26 @@ pub(super) struct Snapshot {
     states: Vec<Vec<ScalarValue>>,
 }
 
+impl Snapshot {
+    pub(super) fn new(at: usize, states: Vec<Vec<ScalarValue>>) -> Self {
+        Self { at, states }
+    }
+
+    pub(super) fn states(&self) -> &[Vec<ScalarValue>] {
+        &self.states
+    }
+}
+
+/// What becomes of results that cannot be computed.
+pub(super) struct OnFailure<'a> {
+    pub failing: &'a Failing,
+    /// The error of a function for one of the rows that results are wanted for.
+    pub explain: &'a dyn Fn(&WindowCall, usize, Error) -> Error,
+}
+
 /// One aggregate on its way through a partition.
 struct Running<'a> {
+    call: &'a WindowCall,
     aggregate: &'a AggregateFunctionExpr,
     accumulator: Box<dyn Accumulator>,
     arguments: Vec<ArrayRef>,
@@ -81,6 +101,7 @@ impl<'a> Running<'a> {
             None => None,
         };
         Ok(Self {
+            call,
             aggregate,
             accumulator: aggregate.create_accumulator()?,
             arguments: arguments.collect::<Result<_, _>>()?,
@@ -111,11 +132,11 @@ impl<'a> Running<'a> {
     }
 
     /// Takes a group of peers; results are wanted of its last `wanted` rows.
-    fn take(&mut self, from: usize, rows: usize, wanted: usize) -> Result<()> {
+    fn take(&mut self, from: usize, rows: usize, wanted: usize, failing: &OnFailure<'_>) -> Result<()> {
         if self.by_peers {
             self.update(from, rows)?;
             if wanted > 0 {
-                let value = self.accumulator.evaluate()?;
+                let value = self.value(failing)?;
                 self.results.resize(self.results.len() + wanted, value);
             }
             return Ok(());
@@ -123,9 +144,24 @@ impl<'a> Running<'a> {
         self.update(from, rows - wanted)?;
         for row in from + rows - wanted..from + rows {
             self.update(row, 1)?;
-            self.results.push(self.accumulator.evaluate()?);
+            let value = self.value(failing)?;
+            self.results.push(value);
         }
         Ok(())
+    }
+
+    /// What the aggregate gives now; NULL if that cannot be computed and is not to stop the job.
+    fn value(&mut self, failing: &OnFailure<'_>) -> Result<ScalarValue> {
+        match self.accumulator.evaluate().map_err(Error::from) {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                if failing.failing.on_error == OnError::Stop {
+                    return Err((failing.explain)(self.call, self.results.len(), error));
+                }
+                failing.failing.failures.add(1);
+                Ok(ScalarValue::try_new_null(self.aggregate.field().data_type())?)
+            }
+            value => value,
+        }
     }
 
     fn finish(self) -> Result<ArrayRef> {
@@ -137,31 +173,51 @@ impl<'a> Running<'a> {
     }
 }
 
-fn aggregate_of(call: &WindowCall) -> Result<&AggregateFunctionExpr> {
+pub(super) fn aggregate_of(call: &WindowCall) -> Result<&AggregateFunctionExpr> {
     let plain = call.function.as_any().downcast_ref::<PlainAggregateWindowExpr>();
     let plain = plain.ok_or_else(|| Error::internal("a running aggregate that is none"))?;
     Ok(plain.get_aggregate_expr())
 }
 
 /// Forgets what was noted behind the first row that changed, and says from where to go on.
-pub(super) fn resume_at(snapshots: &mut Vec<Snapshot>, first: usize) -> usize {
-    let kept = snapshots.partition_point(|snapshot| snapshot.at <= first);
-    snapshots.truncate(kept);
-    snapshots.last().map_or(0, |snapshot| snapshot.at)
+pub(super) fn resume_at(partition: &mut Partition, first: usize) -> usize {
+    let kept = partition.snapshots.partition_point(|snapshot| snapshot.at <= first);
+    partition.snapshots.truncate(kept);
+    partition.snapshots.last().or(partition.base.as_ref()).map_or(0, |snapshot| snapshot.at)
+}
+
+/// What running aggregates hold after some first rows of a partition, of which `batch` has those behind a snapshot.
+pub(super) fn after(
+    calls: &[&WindowCall],
+    from: Option<&Snapshot>,
+    batch: &RecordBatch,
+) -> Result<Vec<Vec<ScalarValue>>> {
+    let of_call = |(place, call): (usize, &&WindowCall)| {
+        let mut running = Running::new(call, batch)?;
+        if let Some(from) = from {
+            running.resume(&from.states[place])?;
+        }
+        running.update(0, batch.num_rows())?;
+        Ok(running.accumulator.state()?)
+    };
+    calls.iter().enumerate().map(of_call).collect()
 }
 
 /// The results of running aggregates for the rows from `first` to the end of a partition. `batch` are its rows from the last
-/// snapshot on; new snapshots are added.
+/// snapshot on, or behind those that were forgotten; new snapshots are added.
 pub(super) fn evaluate(
     calls: &[&WindowCall],
     sorted: &Sorted<'_>,
+    base: Option<&Snapshot>,
     snapshots: &mut Vec<Snapshot>,
     batch: &RecordBatch,
     first: usize,
+    failing: &OnFailure<'_>,
 ) -> Result<Vec<ArrayRef>> {
     let mut all = calls.iter().map(|call| Running::new(call, batch)).collect::<Result<Vec<_>>>()?;
-    let start = snapshots.last().map_or(0, |snapshot| snapshot.at);
-    if let Some(snapshot) = snapshots.last() {
+    let from = snapshots.last().or(base);
+    let start = from.map_or(0, |snapshot| snapshot.at);
+    if let Some(snapshot) = from {
         all.iter_mut().zip(&snapshot.states).try_for_each(|(running, state)| running.resume(state))?;
     }
     let by_peers = all.iter().any(|running| running.by_peers);
@@ -173,7 +229,7 @@ pub(super) fn evaluate(
             note(snapshots, at, &mut all)?;
         }
         let wanted = end - first.clamp(at, end);
-        all.iter_mut().try_for_each(|running| running.take(at - start, end - at, wanted))?;
+        all.iter_mut().try_for_each(|running| running.take(at - start, end - at, wanted, failing))?;
         let before = snapshots.last().map_or(0, |snapshot| snapshot.at);
         if end - before >= GRID || !by_peers && end == sorted.len() {
             note(snapshots, end, &mut all)?;

@@ -1,5 +1,7 @@
 //! The law of operators, for OVER windows: planned from SQL, with the batch answer of the same SQL as oracle.
 
+mod forgetting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::operator::law::{EpochPlan, Input, Law, Row, Scenario, Seen, Value, ZSet, add, batch_of, repeated, rows_of};
 use crate::plan::Kind;
-use crate::plan::build::build;
+use crate::plan::build::{Emission, build};
 use crate::plan::ties::break_ties;
 
 fn input() -> SchemaRef {
@@ -57,7 +59,7 @@ fn spec(sql: &str) -> OverSpec {
         let context = context(RecordBatch::new_empty(input()));
         let state = context.state();
         let plan = state.optimize(&logical(&context, sql).await).unwrap();
-        build(&state, &plan, &|_| Ok(object.clone()), plan.schema().as_arrow(), false).unwrap()
+        build(&state, &plan, &|_| Ok(object.clone()), plan.schema().as_arrow(), Emission::default()).unwrap()
     });
     let mut specs =
         plan.nodes.into_iter().filter_map(|node| if let Kind::Over(spec) = node.kind { Some(spec) } else { None });

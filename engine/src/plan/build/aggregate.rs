@@ -19,6 +19,7 @@ use crate::error::{Error, Position, Result};
 use crate::operator::aggregate::{
     AggregateCall, AggregateFunction, AggregateSpec, Argument, Recipe, check_call, has_own_form,
 };
+use crate::operator::failure::Failing;
 use crate::plan::{Distribution, Kind, Properties};
 use crate::sql::aggregates::original;
 
@@ -125,6 +126,7 @@ impl Builder<'_> {
             output: output.clone(),
             insert_only,
             routed_by,
+            failing: Failing::default(),
         };
         Ok(self.push(Kind::Aggregate(spec), vec![(input, wanted)], output, properties))
     }

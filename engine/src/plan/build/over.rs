@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
-use datafusion::common::{DFSchema, ScalarValue};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, ExprSchemable, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion::physical_expr::window::{PlainAggregateWindowExpr, WindowExpr};
 use datafusion::physical_planner::create_window_expr;
 
 use super::columns::Columns;
+use super::derive::widens;
 use super::{Builder, column, internal_schema, unsupported};
 use crate::error::{Error, Result};
+use crate::operator::failure::Failing;
 use crate::operator::over::{OverSpec, Reach, Start, WindowCall, continues};
 use crate::plan::ties::depends_on_order;
 use crate::plan::{Distribution, Kind, Properties};
@@ -22,6 +25,11 @@ use crate::plan::{Distribution, Kind, Properties};
 impl Builder<'_> {
     pub(super) fn over(&mut self, window: &Window) -> Result<usize> {
         let input = self.plan_node(&window.input)?;
+        self.over_input(input, window)
+    }
+
+    /// The window over its input, which is planned.
+    pub(super) fn over_input(&mut self, input: usize, window: &Window) -> Result<usize> {
         let input_schema = window.input.schema();
         let width = self.schema(input).fields().len();
         let functions = window.window_expr.iter().map(window_function).collect::<Result<Vec<_>>>()?;
@@ -39,12 +47,19 @@ impl Builder<'_> {
         let key = self.properties(input).key.clone();
         let unique = (0..width).all(|column| told_apart(&column)) || key.is_some_and(|key| key.iter().all(told_apart));
         let mut calls = Vec::new();
-        for (expr, function) in window.window_expr.iter().zip(&functions) {
+        // What functions read is computed below, where it is guarded against rows that it cannot be computed for.
+        let mut plain = Vec::new();
+        for function in &functions {
+            plain.push(self.over_columns(function, input, input_schema, &mut columns)?);
+        }
+        let computed = computed_schema(input_schema, &columns)?;
+        for ((expr, function), plain) in window.window_expr.iter().zip(&functions).zip(plain) {
             if !unique && function.params.window_frame.units != WindowFrameUnits::Rows && depends_on_order(function) {
                 return Err(unsupported(&format!("{} over a frame of RANGE or GROUPS", function.fun))
                     .hint("which of several rows with equal order keys it takes is arbitrary: use ROWS, or order by a key too"));
             }
-            calls.push(self.window_call(expr, function, input_schema)?);
+            let plain = Expr::from(plain).alias(expr.schema_name().to_string());
+            calls.push(self.window_call(&plain, window_function(&plain)?, &computed)?);
         }
         self.push_over(
             input,
@@ -56,8 +71,32 @@ impl Builder<'_> {
                 order,
                 calls,
                 output: internal_schema(window.schema.as_arrow()),
+                failing: Failing::default(),
             },
         )
+    }
+
+    /// The function over columns of its input, which are added for expressions that can fail.
+    fn over_columns(
+        &self,
+        function: &WindowFunction,
+        input: usize,
+        schema: &DFSchema,
+        columns: &mut Columns,
+    ) -> Result<WindowFunction> {
+        let mut plain = |expr: &mut Expr| -> Result<()> {
+            if !expr.column_refs().is_empty() && can_fail(expr, schema)? {
+                let place = columns.add(self.physical(expr, schema)?, self.schema(input))?;
+                *expr = Expr::Column(Column::from_name(computed_name(place)));
+            }
+            Ok(())
+        };
+        let mut function = function.clone();
+        let params = &mut function.params;
+        params.args.iter_mut().chain(&mut params.partition_by).try_for_each(&mut plain)?;
+        params.order_by.iter_mut().map(|sort| &mut sort.expr).try_for_each(&mut plain)?;
+        params.filter.as_deref_mut().into_iter().try_for_each(&mut plain)?;
+        Ok(function)
     }
 
     fn push_over(&mut self, input: usize, window: &Window, columns: Columns, mut spec: OverSpec) -> Result<usize> {
@@ -118,6 +157,42 @@ impl Builder<'_> {
         let reads = reads.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
         Ok(WindowCall { function: evaluator, behind, ahead, start, filter, reads })
     }
+}
+
+/// Whether there may be rows that an expression cannot be computed for.
+fn can_fail(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    let mut fails = false;
+    expr.apply(|part| {
+        fails |= match part {
+            Expr::Cast(cast) => !always_casts(&cast.expr.get_type(schema)?, &cast.data_type),
+            Expr::BinaryExpr(binary) => !binary.op.supports_propagation() && !binary.op.is_logic_operator(),
+            Expr::Column(_) | Expr::Literal(..) | Expr::Not(_) | Expr::IsNull(_) | Expr::IsNotNull(_) => false,
+            Expr::IsTrue(_) | Expr::IsFalse(_) | Expr::IsUnknown(_) => false,
+            Expr::IsNotTrue(_) | Expr::IsNotFalse(_) | Expr::IsNotUnknown(_) => false,
+            _ => true,
+        };
+        Ok(if fails { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(fails)
+}
+
+fn always_casts(from: &DataType, to: &DataType) -> bool {
+    let signs = from.is_integer() && to.is_integer() && from.is_signed_integer() != to.is_signed_integer();
+    widens(from, to) && !signs || *to == DataType::Float64 && (from.is_integer() || from.is_decimal())
+}
+
+fn computed_name(place: usize) -> String {
+    format!("__computed_{place}")
+}
+
+/// The columns of an input and behind them those that are computed.
+fn computed_schema(input: &DFSchema, columns: &Columns) -> Result<DFSchema> {
+    let width = input.fields().len();
+    let own = input.iter().map(|(relation, field)| (relation.cloned(), field.clone()));
+    let computed = columns.fields.iter().enumerate().skip(width);
+    let computed = computed
+        .map(|(place, field)| (None, Arc::new(Field::new(computed_name(place), field.data_type().clone(), true))));
+    Ok(DFSchema::new_with_metadata(own.chain(computed).collect(), Default::default())?)
 }
 
 pub(super) fn window_function(expr: &Expr) -> Result<&WindowFunction> {
@@ -235,7 +310,7 @@ fn reach(frame: &WindowFrame, distance: &ScalarValue) -> Result<Reach> {
 }
 
 fn integer(value: &ScalarValue) -> Option<i64> {
-    match value.cast_to(&arrow::datatypes::DataType::Int64) {
+    match value.cast_to(&DataType::Int64) {
         Ok(ScalarValue::Int64(value)) => value,
         _ => None,
     }

@@ -1,6 +1,8 @@
 //! OVER windows, and the filters over them that make them a top-N.
 
-use datafusion::logical_expr::{Filter, LogicalPlan, Window};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::expr::{Sort, WindowFunction};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Window};
 
 use super::columns::Columns;
 use super::limit::TopNShape;
@@ -54,6 +56,9 @@ impl Builder<'_> {
         let input = self.plan_node(&window.input)?;
         let input_schema = window.input.schema();
         let width = self.schema(input).fields().len();
+        if limit.limit.is_none() && limit.offset == 0 && self.is_by_age(input, function, input_schema) {
+            return self.numbered_by_age(input, window, limit);
+        }
         let mut columns = Columns::all(self.schema(input));
         let mut partition = Vec::new();
         for expr in &function.params.partition_by {
@@ -92,6 +97,35 @@ impl Builder<'_> {
                 .filter(|key| key.iter().all(|c| *c < width))
                 .or_else(|| plain.then(|| partition.iter().copied().chain([width]).collect())),
         };
+        match &limit.rest {
+            Some(rest) => self.select(node, rest, &window.schema),
+            None => Ok(node),
+        }
+    }
+
+    /// Whether rows are numbered in the order of a column that has a watermark, oldest first: then no number behind the
+    /// watermark changes any more, and an OVER window forgets rows where a top-N would keep all.
+    fn is_by_age(&self, input: usize, function: &WindowFunction, schema: &DFSchema) -> bool {
+        let Some(Sort { expr: Expr::Column(column), asc: true, nulls_first: false }) = function.params.order_by.first()
+        else {
+            return false;
+        };
+        let timed = crate::plan::watermark::columns(&self.plan);
+        schema.index_of_column(column).is_ok_and(|column| timed[input].contains(&column))
+    }
+
+    fn numbered_by_age(&mut self, input: usize, window: &Window, limit: &RankLimit) -> Result<usize> {
+        let width = self.schema(input).fields().len();
+        let partition = &window_function(&window.window_expr[0])?.params.partition_by;
+        let columns = partition.iter().map(|expr| match expr {
+            Expr::Column(column) => window.input.schema().index_of_column(column).ok(),
+            _ => None,
+        });
+        let columns = columns.collect::<Option<Vec<_>>>();
+        let node = self.over_input(input, window)?;
+        if self.properties(node).key.is_none() {
+            self.plan.nodes[node].properties.key = columns.map(|columns| columns.into_iter().chain([width]).collect());
+        }
         match &limit.rest {
             Some(rest) => self.select(node, rest, &window.schema),
             None => Ok(node),

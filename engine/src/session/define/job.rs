@@ -6,6 +6,7 @@ use catalog::{Job, JobKind, JobStatus, Object, ObjectId, ObjectKind, Snapshot};
 
 use super::{Draft, Existing, distinct_ids};
 use crate::error::{Error, Position, Result};
+use crate::plan::build::Emission;
 use crate::session::Inner;
 use crate::session::settings::Settings;
 use crate::sql::context::{Mode, Planner, refuse_volatile, relations};
@@ -115,7 +116,7 @@ impl Inner {
         let mut planned = planner.inserted(insert, &table, Mode::Continuous, &[]).await?;
         // Defaults and computed columns may call what a continuous query must not.
         refuse_volatile(&planned.logical)?;
-        planned.on_window_close = insert.on_window_close;
+        planned.emission = Emission { on_window_close: insert.on_window_close, processing_time: true };
         let plan = planner.incremental(&planned, &*physical_schema(&table)?)?;
         if table.insert_only && !plan.root().is_some_and(|root| root.properties.insert_only) {
             return Err(Error::sql(format!("{} is APPEND ONLY, but this query takes rows back", table.name))

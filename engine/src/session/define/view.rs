@@ -39,7 +39,7 @@ impl Draft {
         let planner = self.planner(inner);
         let mode = if view.materialized { Mode::Continuous } else { Mode::Batch };
         let mut planned = planner.query(&view.query, mode).await?;
-        planned.on_window_close = view.on_window_close;
+        planned.emission.on_window_close = view.on_window_close;
         let logical = rename(planned.logical.clone(), &view.columns)?;
         let schema = stored_schema(&logical).map_err(|e| e.at(Some(parsed.position)))?;
         let (mut key, mut insert_only, mut inputs) = (vec![], false, vec![]);

@@ -35,6 +35,7 @@ fn operator(kind: &Kind) -> &'static str {
         Kind::Join(_) => "join",
         Kind::TopN(_) => "top-n",
         Kind::Temporal(_) => "temporal-filter",
+        Kind::Stamp(_) => "stamp",
         Kind::EmitOnClose(_) => "emit-on-close",
         Kind::Over(_) => "over",
         Kind::Unnest(_) => "unnest",

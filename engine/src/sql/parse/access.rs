@@ -37,9 +37,7 @@ pub(super) fn put_user(cursor: &mut Cursor, create: bool) -> Result<Parsed> {
             user.superuser = Some(true);
         } else if cursor.accept("nosuperuser") {
             user.superuser = Some(false);
-        } else if cursor.accept("nologin") {
-            user.password = Some(None);
-        } else if cursor.accept("password null") {
+        } else if cursor.accept("nologin") || cursor.accept("password null") {
             user.password = Some(None);
         } else if cursor.accept("password") {
             user.password = Some(Some(password(cursor)?));

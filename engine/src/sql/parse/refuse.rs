@@ -25,7 +25,7 @@ const SEQUENCES: [(&[&str], &str, &str); 5] = [
 const STATEMENTS: [(&str, &str); 13] = [
     (
         "alter",
-        "ALTER is supported for users and owners only (ALTER USER name ..., ALTER TABLE name OWNER TO user); DROP and CREATE instead",
+        "ALTER is not supported but for users and owners (ALTER USER name ..., ALTER TABLE name OWNER TO user); DROP and CREATE instead",
     ),
     ("refresh", "REFRESH is not needed: materialized views are always up to date; FLUSH waits for them"),
     ("replace", "REPLACE is not supported; INSERT into a table with PRIMARY KEY replaces rows"),

@@ -10,6 +10,7 @@
 //! | `CAST(x AS UUID)`, `UUID '...'` | `frazil_uuid(x, TRY)` |
 //! | `FLOOR(ts TO HOUR)`, `CEIL(ts TO HOUR)` | `date_trunc('hour', ts)`, `date_ceil('hour', ts)` |
 //! | `INTERVAL '1-6' YEAR TO MONTH`, `INTERVAL '1 02:30' DAY TO MINUTE` | `INTERVAL '1 years 6 months'` and so on |
+//! | `INTERVAL '1 day 04:05:06'` | `INTERVAL '1 day 04 hours 05 minutes 06 seconds'` |
 //! | `x SIMILAR TO 'p%'` | `x ~ '^(?:p.*)$'` |
 //! | `IF(c, a, b)` | `CASE WHEN c THEN a ELSE b END` |
 //! | `TIMESTAMPADD(DAY, n, ts)`, `TIMESTAMPDIFF(DAY, a, b)` | the same with `'day'` |
@@ -18,11 +19,11 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, UnaryOperator,
-    Value,
+    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, UnaryOperator, Value,
 };
 
 use super::cursor::position;
+use super::intervals;
 use crate::error::{Error, Result};
 
 /// Functions under other names, with the order of their arguments.
@@ -58,6 +59,12 @@ pub(super) fn expression(expr: &mut Expr) -> Result<()> {
             let xor = Expr::BinaryOp { left: ones, op: BinaryOperator::PGBitwiseXor, right };
             Some(Expr::Nested(Box::new(xor)))
         }
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr: operand,
+            data_type: DataType::Interval { fields: None, .. },
+            ..
+        } => intervals::timed(operand)?,
         Expr::Cast { kind, expr: operand, data_type, .. } => cast(kind, operand, data_type),
         Expr::TypedString(typed) if matches!(typed.data_type, DataType::Uuid) => {
             let text = Expr::Value(typed.value.clone());
@@ -65,7 +72,7 @@ pub(super) fn expression(expr: &mut Expr) -> Result<()> {
         }
         Expr::Floor { expr: operand, field: CeilFloorKind::DateTimeField(field) } => unit(field, operand, "date_trunc"),
         Expr::Ceil { expr: operand, field: CeilFloorKind::DateTimeField(field) } => unit(field, operand, "date_ceil"),
-        Expr::Interval(interval) => self::interval(interval)?,
+        Expr::Interval(interval) => intervals::interval(interval)?,
         Expr::SimilarTo { negated, expr: operand, pattern, escape_char } => {
             let pattern = regular(pattern, escape_char.is_some())?;
             let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
@@ -189,43 +196,6 @@ fn unit(field: &DateTimeField, operand: &Expr, function: &str) -> Option<Expr> {
         DateTimeField::NoDateTime => None,
         field => Some(call(function, vec![text(&field.to_string().to_lowercase()), operand.clone()])),
     }
-}
-
-/// An interval of several units, which the standard writes as one text.
-fn interval(interval: &Interval) -> Result<Option<Expr>> {
-    let (Some(first), Some(last)) = (&interval.leading_field, &interval.last_field) else { return Ok(None) };
-    let (first, last) = (first.to_string().to_lowercase(), last.to_string().to_lowercase());
-    let wrong = || {
-        let span = datafusion::sql::sqlparser::ast::Spanned::span(interval.value.as_ref());
-        Error::sql(format!("the interval from {first} to {last} cannot be read"))
-            .hint(
-                "write INTERVAL '1-6' YEAR TO MONTH, INTERVAL '1 02:30:00' DAY TO SECOND, or INTERVAL '1 day 2 hours'",
-            )
-            .at(position(span.start))
-    };
-    let Expr::Value(value) = interval.value.as_ref() else { return Err(wrong()) };
-    let Value::SingleQuotedString(written) = &value.value else { return Err(wrong()) };
-    const UNITS: [&str; 6] = ["year", "month", "day", "hour", "minute", "second"];
-    let place = |unit: &str| UNITS.iter().position(|known| *known == unit);
-    let (Some(from), Some(to)) = (place(&first), place(&last)) else { return Err(wrong()) };
-    let (sign, digits) = match written.trim().strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", written.trim()),
-    };
-    let numbers: Vec<&str> = digits.split([' ', '-', ':']).filter(|part| !part.is_empty()).collect();
-    let valid = numbers.iter().all(|n| n.chars().all(|c| c.is_ascii_digit() || c == '.'));
-    if from >= to || numbers.len() != to - from + 1 || !valid {
-        return Err(wrong());
-    }
-    let parts: Vec<String> =
-        numbers.iter().zip(&UNITS[from..=to]).map(|(number, unit)| format!("{sign}{number} {unit}")).collect();
-    Ok(Some(Expr::Interval(Interval {
-        value: Box::new(text(&parts.join(" "))),
-        leading_field: None,
-        leading_precision: None,
-        last_field: None,
-        fractional_seconds_precision: None,
-    })))
 }
 
 /// The regular expression for a pattern of SIMILAR TO: it matches the whole text, `%` is any text, `_` any character.

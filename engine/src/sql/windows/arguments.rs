@@ -194,6 +194,7 @@ pub(in crate::sql) fn interval_text(interval: &Interval) -> Option<String> {
     let (Value::SingleQuotedString(value) | Value::Number(value, _)) = &value.value else { return None };
     Some(match leading_field {
         Some(unit) => format!("{value} {unit}"),
+        None if value.contains(':') => parse::with_time(value).unwrap_or_else(|| value.clone()),
         None => value.clone(),
     })
 }

@@ -17,7 +17,7 @@ use crate::change::Changes;
 use crate::operator::Operator;
 use crate::operator::law::{Input, Law, exact_sql_oracle};
 use crate::plan::Kind;
-use crate::plan::build::build;
+use crate::plan::build::{Emission, build};
 use crate::sql::aggregates::ExactAggregates;
 
 fn table() -> SchemaRef {
@@ -61,7 +61,7 @@ fn planned(sql: &str, insert_only: bool) -> AggregateSpec {
         depends_on: vec![],
     });
     let columns = logical.schema().as_arrow().clone();
-    let plan = build(&context.state(), &logical, &|_| Ok(object.clone()), &columns, false).unwrap();
+    let plan = build(&context.state(), &logical, &|_| Ok(object.clone()), &columns, Emission::default()).unwrap();
     let aggregates = plan.nodes.into_iter().filter_map(|node| match node.kind {
         Kind::Aggregate(spec) => Some(spec),
         _ => None,
