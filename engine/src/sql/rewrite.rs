@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `asof` | ASOF joins, `FOR SYSTEM_TIME AS OF` in joins |
 //! | `lateral` | LATERAL, and correlated subqueries that DataFusion does not unnest |
-//! | `order_by` | aggregates in ORDER BY whose arguments have the names of aliases |
+//! | `named_windows` | `WINDOW w AS (...)`, `OVER (w ...)` |
+//! | `order_by` | columns and arguments of aggregates in ORDER BY that have the names of aliases |
 //! | `set_operations` | INTERSECT ALL, EXCEPT ALL |
 //! | `subqueries` | NOT IN with NULLs, subqueries in SELECT lists, scalar subqueries of more than one row |
 //! | `table_functions` | UNNEST ... WITH ORDINALITY, generate_series over columns (when a text is parsed) |
@@ -19,6 +20,7 @@ use crate::error::Result;
 
 mod asof;
 mod lateral;
+mod named_windows;
 mod one_row;
 mod order_by;
 mod set_operations;
@@ -34,8 +36,14 @@ pub use order_by::IsAggregate;
 /// # Errors
 /// Forms of these constructs that are not supported, with position.
 pub fn syntax(query: &mut ast::Query, time_column: TimeColumn<'_>, is_aggregate: IsAggregate<'_>) -> Result<()> {
-    order_by::rewrite(query, is_aggregate);
+    named_windows::rewrite(query)?;
+    order_by::rewrite(query, is_aggregate)?;
     asof::rewrite_syntax(query, time_column)
+}
+
+/// A name as it is compared.
+fn folded(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
 /// Rewrites a logical plan before it is optimised. Subqueries are rewritten before what holds them.
