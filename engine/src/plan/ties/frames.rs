@@ -8,9 +8,9 @@ use datafusion::logical_expr::{
     ExprSchemable, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 
-/// The number of values in the frame of an aggregate whose accumulator forgets, once all values have left it, that there are
-/// none: DataFusion 53 then gives the last minimum, 0 / 0, or 0.
-pub(super) fn count_of(function: &WindowFunction, input: &DFSchema) -> PlanResult<Option<WindowFunction>> {
+/// The number of values in the frame of a minimum, whose accumulator forgets, once all values have left it, that there are
+/// none: DataFusion 53 then gives the last one.
+pub(super) fn count_of(function: &WindowFunction) -> PlanResult<Option<WindowFunction>> {
     let WindowFunctionDefinition::AggregateUDF(udf) = &function.fun else { return Ok(None) };
     let params = &function.params;
     let frame = &params.window_frame;
@@ -24,17 +24,8 @@ pub(super) fn count_of(function: &WindowFunction, input: &DFSchema) -> PlanResul
             udf.name()
         );
     }
-    if params.window_frame.start_bound.is_unbounded() || !matches!(udf.name(), "min" | "avg" | "bit_xor") {
+    if params.window_frame.start_bound.is_unbounded() || udf.name() != "min" {
         return Ok(None);
-    }
-    for argument in &params.args {
-        let data_type = argument.get_type(input)?;
-        if udf.name() == "avg" && (data_type.is_decimal() || matches!(data_type, DataType::Duration(_))) {
-            return plan_err!(
-                "avg of {data_type} over a frame whose start moves is not supported: cast the argument to DOUBLE, or divide \
-                 sum by count"
-            );
-        }
     }
     let mut counted = function.clone();
     counted.fun = WindowFunctionDefinition::AggregateUDF(count_udaf());

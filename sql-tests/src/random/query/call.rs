@@ -97,15 +97,15 @@ impl Queries<'_> {
             0 => (format!("COUNT(*){over}"), Type::BigInt),
             1 => (format!("COUNT({argument}){over}"), Type::BigInt),
             2 | 3 if kind != Type::Bool => (format!("{}({argument}){over}", self.dice.pick(&["MIN", "MAX"])), kind),
-            // Batch queries keep what is no number in a sum that it has left (docs/sql/over.md, "Refused").
-            4 if kind.is_number() && kind != Type::Int && (from_start || kind != Type::Double) => {
-                (format!("SUM({argument}){over}"), kind)
+            4 if kind.is_number() && kind != Type::Int => {
+                let distinct = if self.dice.chance(20) { "DISTINCT " } else { "" };
+                (format!("SUM({distinct}{argument}){over}"), kind)
             }
-            5 => (format!("AVG({big}){over}"), Type::Opaque),
-            6 if from_start => (format!("{}(DISTINCT {big}){over}", self.dice.pick(&["COUNT", "SUM"])), Type::BigInt),
-            7 if from_start => (format!("STDDEV({big}){over}"), Type::Opaque),
+            5 if kind.is_number() => (format!("AVG({argument}){over}"), Type::Opaque),
+            6 => (format!("{}(DISTINCT {big}){over}", self.dice.pick(&["COUNT", "SUM"])), Type::BigInt),
+            7 => (format!("{}({big}){over}", self.dice.pick(&["STDDEV", "VAR_POP"])), Type::Opaque),
             8 if from_start && rows => (format!("ARRAY_AGG({big}){over}"), Type::List),
-            9 if from_start => {
+            9 => {
                 let condition = expression(self.dice, scope, Type::Bool, 1);
                 (format!("{}({condition}){over}", self.dice.pick(&["BOOL_AND", "BOOL_OR"])), Type::Bool)
             }
