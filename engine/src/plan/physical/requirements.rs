@@ -37,10 +37,13 @@ impl PhysicalOptimizerRule for Requirements {
 
 fn met(node: Arc<dyn ExecutionPlan>, partitions: usize) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let (orders, distributions) = (node.required_input_ordering(), node.required_input_distribution());
-    let scattered = node.children().iter().zip(&distributions).any(|(input, distribution)| {
-        let known = input.equivalence_properties();
-        matches!(distribution, Distribution::HashPartitioned(_))
-            && !input.output_partitioning().satisfaction(distribution, known, true).is_satisfied()
+    let hashed = node.children().into_iter().zip(&distributions);
+    let hashed = hashed.filter(|(_, distribution)| matches!(distribution, Distribution::HashPartitioned(_)));
+    let hashed: Vec<_> = hashed.map(|(input, distribution)| (input.clone(), distribution)).collect();
+    let scattered = hashed.iter().any(|(input, distribution)| {
+        let (partitioning, known) = (input.output_partitioning(), input.equivalence_properties());
+        !partitioning.satisfaction(distribution, known, true).is_satisfied()
+            || partitioning.partition_count() != hashed[0].0.output_partitioning().partition_count()
     });
     let mut changed = false;
     let mut inputs = Vec::new();
