@@ -12,7 +12,7 @@
 //! | `first_value`, `last_value` over RANGE or GROUPS that begin or end with the partition | the same over ROWS |
 //! | `last_value` up to the current row's peers, `first_value` from them on | over the peers as a partition |
 //! | `lag(x, n)`, `lead(x, n)` with IGNORE NULLS | `nth_value` over the rows before or behind |
-//! | `min`, `avg`, `bit_xor` over a frame whose start moves | the same, and NULL if the frame's values are all NULL |
+//! | `min` over a frame whose start moves | the same, and NULL if the frame's values are all NULL |
 //! | `ORDER BY x` of a list or struct, NULLS LAST | `x IS NULL, x NULLS FIRST` |
 //! | RANGE by a struct | GROUPS, which has the same peers |
 //! | `DISTINCT ON (k) ... ORDER BY k, o` | the rows whose `row_number() OVER (PARTITION BY k ORDER BY o)` is 1 |
@@ -70,13 +70,38 @@ fn ties(input: &LogicalPlan, known: &[&Expr], key_of: KeyOf<'_>) -> Vec<SortExpr
     if unique(input, &columns, key_of) {
         return vec![];
     }
+    let alike = alike_for_peers(input);
     let keys = input.schema().iter().filter(|(_, field)| can_be_ordered(field.data_type()));
+    let keys = keys.filter(|(qualifier, field)| qualifier.is_some() || !alike.contains(field.name()));
     let keys = keys.map(|(qualifier, field)| {
         let column = Expr::Column(Column::from((qualifier, field)));
         // In nested values NULL comes first, and so it does as a whole.
         column.sort(true, field.data_type().is_nested())
     });
     keys.filter(|key| !known.contains(&&key.expr)).collect()
+}
+
+/// Results of window functions below that are the same for rows that are equal in everything else, and so decide nothing. What counts
+/// single rows tells even such rows apart: it has to decide, lest the results of two windows go together by chance.
+fn alike_for_peers(mut input: &LogicalPlan) -> Vec<String> {
+    let mut names = Vec::new();
+    while let LogicalPlan::Window(window) = input {
+        for (name, function) in window.window_expr.iter().filter_map(|expr| named(expr).ok()) {
+            let by_peers = match &function.fun {
+                WindowFunctionDefinition::WindowUDF(udf) => {
+                    matches!(udf.name(), "rank" | "dense_rank" | "percent_rank" | "cume_dist")
+                }
+                WindowFunctionDefinition::AggregateUDF(_) => {
+                    function.params.window_frame.units != WindowFrameUnits::Rows
+                }
+            };
+            if by_peers {
+                names.push(name);
+            }
+        }
+        input = &window.input;
+    }
+    names
 }
 
 /// Whether no two rows of a plan agree in all these columns, as far as can be seen easily.
@@ -204,7 +229,7 @@ fn window_plan(window: Window, key_of: KeyOf<'_>) -> PlanResult<Transformed<Logi
         let grouped = frames::by_groups(&mut function, window.input.schema())?
             | place_nulls(&mut function.params.order_by, window.input.schema())?;
         let default = without_nulls(&mut function)?;
-        let counted = frames::count_of(&function, window.input.schema())?;
+        let counted = frames::count_of(&function)?;
         let ordered = settle(&mut function, &window.input, key_of);
         changed |= grouped || ordered || default.is_some() || counted.is_some();
         let column = add(&mut groups, function, name.clone());
