@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `asof` | ASOF joins, `FOR SYSTEM_TIME AS OF` in joins |
+//! | `casts` | a column and casts of it in one SELECT |
 //! | `lateral` | LATERAL, and correlated subqueries that DataFusion does not unnest |
 //! | `named_windows` | `WINDOW w AS (...)`, `OVER (w ...)` |
 //! | `order_by` | columns and arguments of aggregates in ORDER BY that have the names of aliases |
@@ -13,12 +14,14 @@
 //! First the syntax is rewritten, then the logical plan before it is optimised.
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
+use datafusion::execution::registry::FunctionRegistry;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast;
 
 use crate::error::Result;
 
 mod asof;
+mod casts;
 mod lateral;
 mod named_windows;
 mod one_row;
@@ -27,8 +30,17 @@ mod set_operations;
 mod subqueries;
 pub(in crate::sql) mod table_functions;
 
-pub use asof::{TimeColumn, register};
+pub use asof::TimeColumn;
 pub use order_by::IsAggregate;
+
+/// Registers the functions that stand for constructs until they are planned.
+///
+/// # Errors
+/// A registry that takes no functions.
+pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    asof::register(registry)?;
+    casts::register(registry)
+}
 
 /// Rewrites a query before it is planned. `time_column` gives the time attribute of a table, `is_aggregate` knows the names
 /// of aggregates.
@@ -38,6 +50,7 @@ pub use order_by::IsAggregate;
 pub fn syntax(query: &mut ast::Query, time_column: TimeColumn<'_>, is_aggregate: IsAggregate<'_>) -> Result<()> {
     named_windows::rewrite(query)?;
     order_by::rewrite(query, is_aggregate)?;
+    casts::rewrite(query);
     asof::rewrite_syntax(query, time_column)
 }
 
