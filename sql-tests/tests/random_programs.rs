@@ -1,6 +1,7 @@
 //! Random programs: every view equals its query after every change, restart and kill (see `src/random.rs`).
 //!
 //! `FRAZIL_RANDOM_PROGRAMS=10000 cargo test --workspace --test random_programs -- --nocapture` plays so many;
+//! `FRAZIL_RANDOM_FILE=case.sql` plays the program in a file and says what it did.
 //! `FRAZIL_RANDOM_SEED=7` starts with another seed, and with `FRAZIL_RANDOM_PROGRAMS=1` plays only that program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,6 +18,8 @@ const PROGRAMS: u64 = 1_000;
 const FAILURES: usize = 6;
 /// Programs that are played at most to make a failing one smaller.
 const SHRINKING: usize = 250;
+/// Of so many views at most one may be refused.
+const REFUSED: usize = 20;
 /// A reason that is found so often or less is reported with a statement.
 const RARE: usize = 5;
 
@@ -109,7 +112,7 @@ fn every_view_equals_its_query() {
     // A generator of queries that are all refused tests nothing. Those do not count that only read what was refused.
     let own = |reason: &str| !reason.starts_with("there is no table or view");
     let refused: usize = total.refused.iter().filter(|(reason, _)| own(reason)).map(|(_, (count, _))| count).sum();
-    assert!(total.views > refused, "{refused} views were refused, only {} created", total.views);
+    assert!(refused * REFUSED <= total.views, "{refused} views were refused, only {} created", total.views);
     assert!(total.rows > total.checks, "views are empty: {} rows in {} comparisons", total.rows, total.checks);
 }
 
@@ -128,9 +131,25 @@ fn kept_cases_hold() {
         .iter()
         .filter_map(|file| {
             let program = Program::parse(&fs::read_to_string(file).unwrap());
-            let failure = runtime().block_on(play(&program)).err()?;
-            Some(format!("{}, step {}: {}", file.display(), failure.step, failure.detail))
+            match runtime().block_on(play(&program)) {
+                // What is refused proves nothing.
+                Ok(report) if !report.refused.is_empty() => {
+                    Some(format!("{}: {}", file.display(), reasons("views refused", &report.refused)))
+                }
+                Ok(_) => None,
+                Err(failure) => Some(format!("{}, step {}: {}", file.display(), failure.step, failure.detail)),
+            }
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// A program by hand: what was refused in it, and why, is printed.
+#[test]
+fn a_file_holds() {
+    let Ok(file) = std::env::var("FRAZIL_RANDOM_FILE") else { return };
+    match runtime().block_on(play(&Program::parse(&fs::read_to_string(&file).unwrap()))) {
+        Ok(report) => println!("{}", summary(1, &report)),
+        Err(failure) => panic!("{file}, step {}: {}", failure.step, failure.detail),
+    }
 }

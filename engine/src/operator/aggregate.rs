@@ -46,8 +46,8 @@ use expiry::GroupExpiry;
 use groups::Groups;
 
 pub(crate) use accumulator::{Accumulator, Feed as BatchFeed, canonical};
-pub use calls::has_own_form;
 pub(crate) use calls::insert_only_accumulator;
+pub use calls::{has_own_form, takes_back};
 pub use moments::Statistic;
 pub(crate) use recompute::Recompute;
 pub use recompute::{Argument, Recipe, check_call};

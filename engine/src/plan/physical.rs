@@ -3,6 +3,8 @@
 //! - Outer joins: DataFusion 53 carries equivalences of both inputs through every join. If one says that a column is constant
 //!   (a filter `c = 4`, an aggregate without groups), it takes the column for constant above the join too, and drops sorts
 //!   by it, although the join has added rows in which it is NULL. A `ForgetExec` over such an input hides them.
+//! - Semi, anti and mark joins (EXISTS, IN): DataFusion 53 pushes projections into them as if their first columns were those of the
+//!   left side, also after it has exchanged the sides. A `ForgetExec` above keeps projections out.
 //! - Filters that are pushed down in physical plans, the dynamic ones of joins and of ORDER BY ... LIMIT too: on their way they
 //!   find their columns by name, and where two columns have one name they end at the first; and those without columns
 //!   (`HAVING NULL`) pass aggregates that give a row over no input. Logical plans are optimised before, by rules that know better, so
@@ -36,7 +38,7 @@ pub fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     rules
 }
 
-/// Hides what is known of an input of an outer join and may not hold above the join.
+/// Hides what is known of an input of an outer join and may not hold above the join, and joins that give one side from projections.
 #[derive(Debug)]
 struct OuterJoins;
 
@@ -54,7 +56,9 @@ impl PhysicalOptimizerRule for OuterJoins {
             };
             let inputs = node.children();
             let inputs = vec![cover(inputs[0], left), cover(inputs[1], right)];
-            Ok(Transformed::yes(node.with_new_children(inputs)?))
+            let one_sided = join_type(node.as_ref()).is_some_and(has_one_side);
+            let join = node.with_new_children(inputs)?;
+            Ok(Transformed::yes(if one_sided { Arc::new(ForgetExec::over(join)) } else { join }))
         })?;
         Ok(covered.data)
     }
@@ -74,6 +78,12 @@ fn join_type(plan: &dyn ExecutionPlan) -> Option<JoinType> {
         .map(|join| *join.join_type())
         .or_else(|| plan.downcast_ref::<SortMergeJoinExec>().map(SortMergeJoinExec::join_type))
         .or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(|join| *join.join_type()))
+}
+
+/// Whether a join gives the columns of one input only.
+fn has_one_side(join: JoinType) -> bool {
+    use JoinType::{LeftAnti, LeftMark, LeftSemi, RightAnti, RightMark, RightSemi};
+    matches!(join, LeftAnti | LeftMark | LeftSemi | RightAnti | RightMark | RightSemi)
 }
 
 /// Which inputs of a join are NULL in rows without a match.

@@ -12,23 +12,29 @@
 //! | `first_value`, `last_value` over RANGE or GROUPS that begin or end with the partition | the same over ROWS |
 //! | `last_value` up to the current row's peers, `first_value` from them on | over the peers as a partition |
 //! | `lag(x, n)`, `lead(x, n)` with IGNORE NULLS | `nth_value` over the rows before or behind |
-//! | `min`, `avg`, `bit_xor` over a frame whose start moves | the same, and NULL if the frame's values are all NULL |
+//! | `min` over a frame whose start moves | the same, and NULL if the frame's values are all NULL |
+//! | `ORDER BY x` of a list or struct, NULLS LAST | `x IS NULL, x NULLS FIRST` |
+//! | RANGE by a struct | GROUPS, which has the same peers |
 //! | `DISTINCT ON (k) ... ORDER BY k, o` | the rows whose `row_number() OVER (PARTITION BY k ORDER BY o)` is 1 |
 //! | `ORDER BY ... LIMIT`, `OFFSET` | the same with more order keys |
+
+mod frames;
+mod nested;
+
+pub(crate) use nested::place_nulls;
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema, Result as PlanResult, ScalarValue, plan_err};
-use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::common::{Column, Result as PlanResult, ScalarValue, plan_err};
 use datafusion::functions_window::nth_value::nth_value_udwf;
 use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::logical_plan::SubqueryAlias;
 use datafusion::logical_expr::{
-    Distinct, DistinctOn, Expr, ExprSchemable, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, TableScan,
-    Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
+    Distinct, DistinctOn, Expr, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, TableScan, Window, WindowFrame,
+    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit, when,
 };
 
 use crate::error::Result;
@@ -64,13 +70,38 @@ fn ties(input: &LogicalPlan, known: &[&Expr], key_of: KeyOf<'_>) -> Vec<SortExpr
     if unique(input, &columns, key_of) {
         return vec![];
     }
+    let alike = alike_for_peers(input);
     let keys = input.schema().iter().filter(|(_, field)| can_be_ordered(field.data_type()));
+    let keys = keys.filter(|(qualifier, field)| qualifier.is_some() || !alike.contains(field.name()));
     let keys = keys.map(|(qualifier, field)| {
         let column = Expr::Column(Column::from((qualifier, field)));
         // In nested values NULL comes first, and so it does as a whole.
         column.sort(true, field.data_type().is_nested())
     });
     keys.filter(|key| !known.contains(&&key.expr)).collect()
+}
+
+/// Results of window functions below that are the same for rows that are equal in everything else, and so decide nothing. What counts
+/// single rows tells even such rows apart: it has to decide, lest the results of two windows go together by chance.
+fn alike_for_peers(mut input: &LogicalPlan) -> Vec<String> {
+    let mut names = Vec::new();
+    while let LogicalPlan::Window(window) = input {
+        for (name, function) in window.window_expr.iter().filter_map(|expr| named(expr).ok()) {
+            let by_peers = match &function.fun {
+                WindowFunctionDefinition::WindowUDF(udf) => {
+                    matches!(udf.name(), "rank" | "dense_rank" | "percent_rank" | "cume_dist")
+                }
+                WindowFunctionDefinition::AggregateUDF(_) => {
+                    function.params.window_frame.units != WindowFrameUnits::Rows
+                }
+            };
+            if by_peers {
+                names.push(name);
+            }
+        }
+        input = &window.input;
+    }
+    names
 }
 
 /// Whether no two rows of a plan agree in all these columns, as far as can be seen easily.
@@ -129,7 +160,9 @@ fn ordered(plan: &LogicalPlan, key_of: KeyOf<'_>) -> PlanResult<Option<LogicalPl
         LogicalPlan::Sort(sort) => {
             let known = sort.expr.iter().map(|key| &key.expr).collect::<Vec<_>>();
             let ties = ties(&sort.input, &known, key_of);
-            let expr = sort.expr.iter().cloned().chain(ties).collect();
+            let mut expr = sort.expr.clone();
+            place_nulls(&mut expr, sort.input.schema())?;
+            expr.extend(ties);
             Some(LogicalPlan::Sort(Sort { expr, ..sort.clone() }))
         }
         LogicalPlan::Projection(projection) => match ordered(&projection.input, key_of)? {
@@ -157,6 +190,7 @@ fn distinct_on(distinct: DistinctOn, key_of: KeyOf<'_>) -> PlanResult<LogicalPla
     let mut order = sort.get(on_expr.len()..).unwrap_or_default().to_vec();
     let known = on_expr.iter().chain(order.iter().map(|key| &key.expr)).collect::<Vec<_>>();
     let ties = ties(&input, &known, key_of);
+    place_nulls(&mut order, input.schema())?;
     order.extend(ties);
     let mut number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
     number.params.partition_by = on_expr;
@@ -191,11 +225,13 @@ fn window_plan(window: Window, key_of: KeyOf<'_>) -> PlanResult<Transformed<Logi
     for expr in &window.window_expr {
         let (name, function) = named(expr)?;
         let mut function = function.clone();
-        measurable(&function, window.input.schema())?;
+        frames::measurable(&function, window.input.schema())?;
+        let grouped = frames::by_groups(&mut function, window.input.schema())?
+            | place_nulls(&mut function.params.order_by, window.input.schema())?;
         let default = without_nulls(&mut function)?;
-        let counted = count_of(&function, window.input.schema())?;
+        let counted = frames::count_of(&function)?;
         let ordered = settle(&mut function, &window.input, key_of);
-        changed |= ordered || default.is_some() || counted.is_some();
+        changed |= grouped || ordered || default.is_some() || counted.is_some();
         let column = add(&mut groups, function, name.clone());
         let mut value = Expr::Column(column.clone());
         if let Some(default) = default.flatten() {
@@ -249,66 +285,6 @@ fn add(groups: &mut Vec<Group>, function: WindowFunction, name: String) -> Colum
     }
     group.functions.push(function.alias(name));
     column
-}
-
-/// The number of values in the frame of an aggregate whose accumulator forgets, once all values have left it, that there are
-/// none: DataFusion 53 then gives the last minimum, 0 / 0, or 0.
-fn count_of(function: &WindowFunction, input: &DFSchema) -> PlanResult<Option<WindowFunction>> {
-    let WindowFunctionDefinition::AggregateUDF(udf) = &function.fun else { return Ok(None) };
-    let params = &function.params;
-    let frame = &params.window_frame;
-    let ahead = matches!(&frame.start_bound, WindowFrameBound::Following(_)) && !frame.end_bound.is_unbounded();
-    let behind = matches!(&frame.end_bound, WindowFrameBound::Preceding(_)) && !frame.start_bound.is_unbounded();
-    if frame.units == WindowFrameUnits::Range && (ahead || behind) {
-        // DataFusion 53 keeps what was in the last frame before an empty one.
-        return plan_err!(
-            "{}(...) OVER ({frame}): a frame of RANGE that leaves out the current row is not supported for aggregates: join the \
-             table with itself",
-            udf.name()
-        );
-    }
-    if params.window_frame.start_bound.is_unbounded() || !matches!(udf.name(), "min" | "avg" | "bit_xor") {
-        return Ok(None);
-    }
-    for argument in &params.args {
-        let data_type = argument.get_type(input)?;
-        if udf.name() == "avg" && (data_type.is_decimal() || matches!(data_type, DataType::Duration(_))) {
-            return plan_err!(
-                "avg of {data_type} over a frame whose start moves is not supported: cast the argument to DOUBLE, or divide \
-                 sum by count"
-            );
-        }
-    }
-    let mut counted = function.clone();
-    counted.fun = WindowFunctionDefinition::AggregateUDF(count_udaf());
-    counted.params.distinct = false;
-    Ok(Some(counted))
-}
-
-/// Refuses distances between numbers whose difference has another type: DataFusion 53 cannot compare the two.
-fn measurable(function: &WindowFunction, input: &DFSchema) -> PlanResult<()> {
-    let params = &function.params;
-    let frame = &params.window_frame;
-    let distance = |bound: &WindowFrameBound| match bound {
-        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => !distance.is_null(),
-        WindowFrameBound::CurrentRow => false,
-    };
-    if frame.units != WindowFrameUnits::Range || !(distance(&frame.start_bound) || distance(&frame.end_bound)) {
-        return Ok(());
-    }
-    for key in &params.order_by {
-        let data_type = key.expr.get_type(input)?;
-        if data_type.is_decimal() {
-            return plan_err!(
-                "{}(...) OVER (ORDER BY {} {frame}): a RANGE of distances over {data_type} is not supported: order by \
-                 CAST({} AS DOUBLE)",
-                function.fun.name(),
-                key.expr,
-                key.expr
-            );
-        }
-    }
-    Ok(())
 }
 
 /// A window function and the name of its column.

@@ -8,10 +8,12 @@
 //! | calls | implementation in batch queries |
 //! | --- | --- |
 //! | `sum`, `avg`, `min`, `max` of floats, `sum` of integers and decimals, `first_value`, `last_value`, `var*`, `stddev*`, `covar*`, `corr`, `regr_*` | the incremental operator's accumulators (`direct`) |
+//! | `min`, `max` of lists and structs | `first_value`, `last_value` in the order of the argument (`end_of_order`) |
 //! | `array_agg`, `string_agg`, `nth_value`, `approx_percentile_cont*`, `approx_median`, `median` and `percentile_cont` of floats; of the above those with DISTINCT; `count(DISTINCT a, b)` | DataFusion's accumulator, given the whole group in one order (`collected`) |
 //! | all others | DataFusion's own, whose answers depend on nothing but the group's rows |
 //!
-//! `sum` of whole numbers over windows is another too, in both (`window_sum`).
+//! Over windows `sum` of whole numbers is another too (`window_sum`), and so is what can be taken back from a frame (`sliding`), in
+//! both modes: DataFusion's floats depend on the rows that were in a frame before, and keep NaN for ever.
 //!
 //! Continuous plans see through them ([`original`]): `plan::build` decides by the function's name.
 //!
@@ -20,6 +22,7 @@
 
 mod collected;
 mod direct;
+mod distinct;
 mod row_of_nothing;
 mod sets;
 mod window_sum;
@@ -34,7 +37,11 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Diagnostic, Result};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::{AggregateFunction as Call, AggregateFunctionParams};
+use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
+use datafusion::logical_expr::expr::{
+    AggregateFunction as Call, AggregateFunctionParams, NullTreatment, WindowFunction,
+};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
@@ -44,7 +51,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 
-use crate::operator::aggregate::{AggregateFunction, has_own_form};
+use crate::operator::aggregate::{AggregateFunction, has_own_form, takes_back};
 
 /// The rule. It has to run after types are coerced.
 #[derive(Debug)]
@@ -77,7 +84,7 @@ impl ExactAggregates {
     }
 }
 
-/// A window with sums that do not wrap around.
+/// A window with aggregates that are exact, and that take back what leaves a frame.
 fn exact_window(window: Window) -> Result<Transformed<LogicalPlan>> {
     let exact = |expr: &Expr| {
         expr.clone().transform_up(|expr| {
@@ -85,12 +92,17 @@ fn exact_window(window: Window) -> Result<Transformed<LogicalPlan>> {
             let WindowFunctionDefinition::AggregateUDF(function) = &call.fun else {
                 return Ok(Transformed::no(Expr::WindowFunction(call)));
             };
-            let argument = call.params.args.first().map(|argument| argument.get_type(window.input.schema()));
-            let Some(sum) = argument.transpose()?.and_then(|argument| WindowSum::of(function, &argument)) else {
-                return Ok(Transformed::no(Expr::WindowFunction(call)));
-            };
-            call.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(sum));
-            Ok(Transformed::yes(Expr::WindowFunction(call)))
+            let types = call.params.args.iter().map(|argument| argument.get_type(window.input.schema()));
+            let types = types.collect::<Result<Vec<_>>>()?;
+            let sum = types.first().filter(|_| !call.params.distinct);
+            let sum = sum.and_then(|argument| WindowSum::of(function, argument));
+            match sum.or_else(|| sliding(function, &types, &call)) {
+                Some(exact) => {
+                    call.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(exact));
+                    Ok(Transformed::yes(Expr::WindowFunction(call)))
+                }
+                None => Ok(Transformed::no(Expr::WindowFunction(call))),
+            }
         })
     };
     let exprs = window.window_expr.iter().map(exact).collect::<Result<Vec<_>>>()?;
@@ -102,19 +114,57 @@ fn exact_window(window: Window) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Window(Window::try_new_with_schema(exprs, input, schema)?)))
 }
 
+/// The incremental operator's accumulator in place of an aggregate over a window, where it can take rows back.
+fn sliding(function: &Arc<AggregateUDF>, types: &[DataType], call: &WindowFunction) -> Option<AggregateUDF> {
+    if function.inner().as_any().is::<Exact>() {
+        return None;
+    }
+    let own = AggregateFunction::named(function.name())?;
+    let result = function.return_type(types).ok()?;
+    if !takes_back(&own, types, &result) {
+        return None;
+    }
+    let way = if call.params.distinct { Way::DistinctInFrame } else { Way::Direct };
+    let is_value = |(at, argument): (usize, &Expr)| (at == 0 || !matches!(argument, Expr::Literal(..))).then_some(at);
+    let values = call.params.args.iter().enumerate().filter_map(is_value).collect();
+    Some(AggregateUDF::new_from_impl(Exact { inner: function.clone(), way, values }))
+}
+
 /// An aggregate expression with exact implementations.
 fn exact(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let name = NamePreserver::new_for_projection().save(&expr);
     let replaced = expr.transform_up(|expr| {
         let Expr::AggregateFunction(mut call) = expr else { return Ok(Transformed::no(expr)) };
         ordered_by_arguments(&call)?;
-        let Some(way) = way(&call, schema)? else { return Ok(Transformed::no(Expr::AggregateFunction(call))) };
+        if let Some(end) = end_of_order(&call, schema)? {
+            call = end;
+        }
+        let Some(way) = way(&call, schema)? else { return Ok(Transformed::yes(Expr::AggregateFunction(call))) };
         let is_value =
             |(at, argument): (usize, &Expr)| (at == 0 || !matches!(argument, Expr::Literal(..))).then_some(at);
         let values = call.params.args.iter().enumerate().filter_map(is_value).collect();
         call.func = Arc::new(AggregateUDF::new_from_impl(Exact { inner: call.func.clone(), way, values }));
         Ok(Transformed::yes(Expr::AggregateFunction(call)))
     });
-    replaced.data()
+    let replaced = replaced.data()?;
+    Ok(name.restore(replaced))
+}
+
+/// `min` and `max` of lists and structs as the first and the last value of their order: DataFusion compares what is NULL within them
+/// otherwise in groups than in batches.
+fn end_of_order(call: &Call, schema: &DFSchema) -> Result<Option<Call>> {
+    let (Some(argument), "min" | "max") = (call.params.args.first(), call.func.name()) else { return Ok(None) };
+    if !argument.get_type(schema)?.is_nested() {
+        return Ok(None);
+    }
+    let func = if call.func.name() == "min" { first_value_udaf() } else { last_value_udaf() };
+    let params = AggregateFunctionParams {
+        distinct: false,
+        order_by: vec![argument.clone().sort(true, true)],
+        null_treatment: Some(NullTreatment::IgnoreNulls),
+        ..call.params.clone()
+    };
+    Ok(Some(Call { func, params }))
 }
 
 /// With DISTINCT, a key that is no argument could have several values for one.
@@ -175,6 +225,8 @@ enum Way {
     Collected,
     /// By the incremental operator's accumulator, given each row of the group once.
     CollectedDirect,
+    /// By the incremental operator's accumulator, given each row of a window's frame once.
+    DistinctInFrame,
 }
 
 /// A function of DataFusion with another implementation.
@@ -258,7 +310,7 @@ impl AggregateUDFImpl for Exact {
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         match self.way {
-            Way::Direct => direct::state_fields(self, &args),
+            Way::Direct | Way::DistinctInFrame => direct::state_fields(self, &args),
             Way::Collected | Way::CollectedDirect => Ok(collected::state_fields(self, &args)),
         }
     }
@@ -266,6 +318,7 @@ impl AggregateUDFImpl for Exact {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         match self.way {
             Way::Direct => direct::single(self, &args),
+            Way::DistinctInFrame => distinct::accumulator(self, &args),
             Way::Collected | Way::CollectedDirect => collected::accumulator(self, &args),
         }
     }

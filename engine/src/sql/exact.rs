@@ -1,6 +1,7 @@
 //! What arithmetic and casts mean, in batch and in continuous queries alike: one rewrite of every logical plan.
 //!
-//! DataFusion wraps integers that overflow, tells -0.0 from 0.0, matches the fields of structs by name only, and truncates fractions where PostgreSQL
+//! DataFusion wraps integers that overflow, tells -0.0 from 0.0, matches the fields of structs by name only, finds values in the fields
+//! of structs that are NULL, and truncates fractions where PostgreSQL
 //! rounds. After its types are settled, such expressions become calls of [`super::functions::arithmetic`] and
 //! [`super::functions::cast`], under the names that the expressions had.
 
@@ -20,6 +21,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::functions::arithmetic::Checked;
 use super::functions::cast::{ExactCast, needs_exact_cast};
+use super::functions::field::StructField;
 
 /// See the module.
 #[derive(Debug)]
@@ -80,6 +82,10 @@ fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Some(cast) => Transformed::yes(call(cast, vec![*expr])),
             None => Transformed::no(Expr::TryCast(TryCast { expr, data_type })),
         }),
+        Expr::ScalarFunction(field) if field.func.name() == "get_field" && !StructField::is(&field.func) => {
+            let own = StructField::new(field.func);
+            Ok(Transformed::yes(call(ScalarUDF::new_from_impl(own), field.args)))
+        }
         other => Ok(Transformed::no(other)),
     }
 }

@@ -18,6 +18,7 @@
 pub mod arithmetic;
 mod calendar;
 pub mod cast;
+pub mod field;
 mod interval;
 mod json;
 mod pattern;

@@ -11,6 +11,7 @@
 mod access;
 mod change;
 mod copy;
+mod courtesies;
 mod create_table;
 mod cursor;
 mod data_type;

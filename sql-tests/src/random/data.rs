@@ -18,8 +18,12 @@ pub fn literal(dice: &mut Dice, kind: Type) -> String {
             n => (n % 5).to_string(),
         },
         Type::Double => {
+            // What is no number, too great for one, or equal to another one that looks different.
+            if dice.chance(12) {
+                let special = dice.pick(&["NaN", "Infinity", "-Infinity", "-0.0", "-0.0"]);
+                return format!("CAST('{special}' AS DOUBLE)");
+            }
             let quarters = dice.below(20);
-            // Without -0.0, which batch tells apart from 0.0 in groups and joins.
             let sign = if quarters > 0 && dice.chance(15) { "-" } else { "" };
             format!("{sign}{}.{:02}", quarters / 4, quarters % 4 * 25)
         }
@@ -30,8 +34,20 @@ pub fn literal(dice: &mut Dice, kind: Type) -> String {
         Type::Text => (*dice.pick(&["''", "'x'", "'y'", "'xy'", "'Z'", "'a b'", "'ß'"])).into(),
         Type::Bool => (*dice.pick(&["TRUE", "FALSE"])).into(),
         Type::Date => format!("DATE '2024-01-{:02}'", dice.between(1, 5)),
+        Type::List => {
+            let items: Vec<String> = (0..dice.below(4)).map(|_| element(dice, Type::BigInt)).collect();
+            format!("CAST(ARRAY[{}] AS BIGINT[])", items.join(", "))
+        }
+        Type::Struct => {
+            format!("NAMED_STRUCT('x', {}, 'y', {})", element(dice, Type::BigInt), element(dice, Type::Text))
+        }
         Type::Timestamp => format!("TIMESTAMP '2024-01-01 00:00:{:02}'", dice.below(60)),
     }
+}
+
+/// A part of a nested value: with its type even if it is NULL.
+fn element(dice: &mut Dice, kind: Type) -> String {
+    if dice.chance(15) { format!("CAST(NULL AS {})", kind.sql()) } else { literal(dice, kind) }
 }
 
 /// A row of a table, in parentheses.

@@ -1,5 +1,7 @@
 //! Random expressions that are well typed and never fail: nothing is divided by zero, no number grows beyond its type.
 
+mod nested;
+
 use super::data::{literal, value};
 use super::dice::Dice;
 use super::schema::Type;
@@ -41,7 +43,7 @@ pub fn expression(dice: &mut Dice, scope: &Scope, kind: Type, depth: usize) -> S
     let columns = scope.of(kind);
     if depth == 0 || dice.chance(45) {
         return match columns.is_empty() || dice.chance(12) {
-            true if dice.chance(10) => format!("CAST(NULL AS {})", kind.sql()),
+            true if kind != Type::Struct && dice.chance(10) => format!("CAST(NULL AS {})", kind.sql()),
             true => typed_literal(dice, kind),
             false => (*dice.pick(&columns)).to_owned(),
         };
@@ -60,6 +62,8 @@ pub fn expression(dice: &mut Dice, scope: &Scope, kind: Type, depth: usize) -> S
             _ => expression(dice, scope, kind, depth - 1),
         },
         Type::Timestamp => timestamp(dice, scope, depth - 1),
+        Type::List => nested::list(dice, scope, depth - 1),
+        Type::Struct => nested::structure(dice, scope, depth - 1),
         Type::Opaque => "NULL".into(),
     }
 }
@@ -77,6 +81,7 @@ fn branching(dice: &mut Dice, scope: &Scope, kind: Type, depth: usize) -> String
     let one = expression(dice, scope, kind, depth);
     let other = expression(dice, scope, kind, depth);
     match dice.below(5) {
+        1 | 3 if kind.is_nested() => one,
         0 => format!("COALESCE({one}, {other})"),
         1 => format!("NULLIF({one}, {other})"),
         2 => format!("CASE WHEN {} THEN {one} END", predicate(dice, scope, depth)),
@@ -90,6 +95,11 @@ fn branching(dice: &mut Dice, scope: &Scope, kind: Type, depth: usize) -> String
 fn integer(dice: &mut Dice, scope: &Scope, kind: Type, depth: usize) -> String {
     let one = expression(dice, scope, kind, depth);
     let big = |sql: String| if kind == Type::Int { format!("CAST({sql} AS INT)") } else { sql };
+    if dice.chance(25)
+        && let Some(part) = nested::integer(dice, scope)
+    {
+        return big(part);
+    }
     match dice.below(9) {
         0 | 1 => format!("({one} + {})", expression(dice, scope, kind, depth)),
         2 => format!("({one} - {})", expression(dice, scope, kind, depth)),
@@ -164,6 +174,9 @@ pub fn predicate(dice: &mut Dice, scope: &Scope, depth: usize) -> String {
         return (*dice.pick(&["TRUE", "FALSE", "CAST(NULL AS BOOLEAN)"])).into();
     };
     let operand = expression(dice, scope, kind, depth.saturating_sub(1));
+    if kind.is_nested() {
+        return nested::predicate(dice, &column, &operand, kind);
+    }
     match dice.below(10) {
         0 => format!("({column} IS NULL)"),
         1 => format!("({operand} IS NOT NULL)"),

@@ -28,11 +28,11 @@ pub struct Report {
     pub without_answer: Reasons,
 }
 
-/// How often something was refused for a reason, and one statement for which it was.
+/// How often something was refused for a reason, and one statement for which it was, with all that the error says.
 pub type Reasons = BTreeMap<String, (usize, String)>;
 
 fn count(reasons: &mut Reasons, error: &Error, sql: &str) {
-    reasons.entry(reason(error)).or_insert_with(|| (0, sql.to_owned())).0 += 1;
+    reasons.entry(reason(error)).or_insert_with(|| (0, format!("{sql}\n         {error}"))).0 += 1;
 }
 
 impl Report {
@@ -114,6 +114,7 @@ impl Player {
                 self.views.push((name.to_owned(), query.to_owned()));
             }
             // What no mode can do is no difference.
+            Err(error) if error.kind() == ErrorKind::Internal => return Err(failed(sql, &error)),
             Err(error) if error.kind() == ErrorKind::Sql || self.warehouse.query(query).await.is_err() => {
                 count(&mut self.report.refused, &error, sql);
             }
@@ -144,7 +145,8 @@ impl Player {
             let (name, query) = self.views[place].clone();
             let wanted = match self.warehouse.query(&query).await {
                 Ok(rows) => rows.unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Internal => return Err(failed(&query, &error)),
+                // What was planned as a view must be planned as a query.
+                Err(error) if error.kind() != ErrorKind::Data => return Err(failed(&query, &error)),
                 Err(error) => {
                     // Nobody knows the answer, so the view may as well have failed.
                     count(&mut self.report.without_answer, &error, &query);

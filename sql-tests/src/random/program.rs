@@ -54,7 +54,7 @@ impl Program {
                 let name = format!("v{}", relations.len() - 2 * tables.len());
                 let query = Queries::new(dice, &relations).query(2);
                 steps.push(Step::Statement(format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql)));
-                relations.push(Relation { name, columns: query.columns, key: Vec::new() });
+                relations.push(Relation { name, columns: query.columns, key: Vec::new(), time: None });
             } else {
                 steps.push(Step::Statement(change(dice, &tables)));
             }

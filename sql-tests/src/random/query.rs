@@ -2,10 +2,15 @@
 //! order of all that can be seen.
 
 mod aggregate;
+mod call;
 mod from;
+mod lateral;
+mod nearest;
 mod over;
 mod set;
 mod subquery;
+mod unnest;
+mod window;
 
 use super::dice::Dice;
 use super::expression::{Scope, expression};
@@ -25,7 +30,8 @@ const SHAPES: &[(usize, Shape)] = &[
     (26, Shape::Project),
     (36, Shape::Aggregate),
     (7, Shape::Top),
-    (9, Shape::Over),
+    (14, Shape::Over),
+    (7, Shape::DistinctOn),
     (7, Shape::Limit),
     (10, Shape::Set),
     (5, Shape::With),
@@ -37,6 +43,7 @@ enum Shape {
     Aggregate,
     Top,
     Over,
+    DistinctOn,
     Limit,
     Set,
     With,
@@ -61,6 +68,7 @@ impl<'a> Queries<'a> {
             Shape::Aggregate => self.aggregate(depth),
             Shape::Top => self.top(depth),
             Shape::Over => self.over(depth),
+            Shape::DistinctOn => self.distinct_on(depth),
             Shape::Limit => self.limit(depth),
             Shape::Set => self.set_operation(depth),
             Shape::With if depth > 0 => self.with(depth),
@@ -78,14 +86,34 @@ impl<'a> Queries<'a> {
         let from = self.from(depth);
         let filter = self.filter(&from.scope, depth);
         let distinct = if self.dice.chance(15) { "DISTINCT " } else { "" };
-        let items = match types {
+        let mut items = match types {
             Some(types) => {
                 types.iter().map(|kind| (expression(self.dice, &from.scope, *kind, 2), *kind)).collect::<Vec<_>>()
             }
             None => self.items(&from.scope, distinct.is_empty()),
         };
-        let (list, columns) = named(&items);
+        if types.is_none() && !from.scope.of(Type::List).is_empty() && self.dice.chance(15) {
+            let item = self.unnested_item(&from.scope);
+            items.push(item);
+        } else if types.is_none() && self.dice.chance(12) {
+            items.extend(self.asked(&from.scope, depth));
+        }
+        // UNNEST in the list does not know a column of the input from an item of that name.
+        let letter = if items.iter().any(|(sql, _)| sql.starts_with("UNNEST")) { "u" } else { "c" };
+        let (list, columns) = named_like(letter, &items);
         Query { sql: format!("SELECT {distinct}{list} FROM {}{filter}", from.sql), columns }
+    }
+
+    /// A subquery as a value.
+    fn asked(&mut self, scope: &Scope, depth: usize) -> Option<(String, Type)> {
+        if self.dice.chance(60) {
+            return self.scalar(scope, depth);
+        }
+        let condition = self.subquery(scope, depth)?;
+        Some(match self.dice.chance(50) {
+            true => (format!("({condition})"), Type::Bool),
+            false => (format!("CASE WHEN {condition} THEN 1 ELSE 0 END"), Type::BigInt),
+        })
     }
 
     /// One to four expressions.
@@ -131,7 +159,7 @@ impl<'a> Queries<'a> {
     fn with(&mut self, depth: usize) -> Query {
         let inner = self.query(depth - 1);
         let name = self.alias();
-        let cte = Relation { name: name.clone(), columns: inner.columns.clone(), key: Vec::new() };
+        let cte = Relation { name: name.clone(), columns: inner.columns.clone(), key: Vec::new(), time: None };
         let relations: Vec<Relation> = self.relations.iter().cloned().chain([cte.clone(), cte.clone(), cte]).collect();
         let mut outer = Queries { dice: self.dice, relations: &relations, aliases: self.aliases };
         let query = outer.project(None, 0);
@@ -147,8 +175,13 @@ fn direction(dice: &mut Dice) -> &'static str {
 
 /// A SELECT list that names its items c0, c1, ...
 fn named(items: &[(String, Type)]) -> (String, Vec<Column>) {
+    named_like("c", items)
+}
+
+/// A SELECT list that names its items by a letter and their number.
+fn named_like(letter: &str, items: &[(String, Type)]) -> (String, Vec<Column>) {
     let columns: Vec<_> =
-        items.iter().enumerate().map(|(n, (_, kind))| Column { name: format!("c{n}"), kind: *kind }).collect();
+        items.iter().enumerate().map(|(n, (_, kind))| Column { name: format!("{letter}{n}"), kind: *kind }).collect();
     let list: Vec<_> =
         items.iter().zip(&columns).map(|((sql, _), column)| format!("{sql} AS {}", column.name)).collect();
     (list.join(", "), columns)

@@ -21,6 +21,10 @@ pub enum Type {
     Date,
     /// TIMESTAMP(3).
     Timestamp,
+    /// BIGINT[].
+    List,
+    /// A struct of a BIGINT `x` and a VARCHAR `y`.
+    Struct,
     /// Only to be looked at: a result that is not exact, or of a type that nothing is computed from.
     Opaque,
 }
@@ -35,6 +39,8 @@ pub const TYPES: &[(usize, Type)] = &[
     (6, Type::Bool),
     (5, Type::Date),
     (13, Type::Timestamp),
+    (6, Type::List),
+    (3, Type::Struct),
 ];
 
 impl Type {
@@ -49,7 +55,14 @@ impl Type {
             Self::Bool => "BOOLEAN",
             Self::Date => "DATE",
             Self::Timestamp => "TIMESTAMP(3)",
+            Self::List => "BIGINT[]",
+            Self::Struct => "STRUCT<x BIGINT, y VARCHAR>",
         }
+    }
+
+    /// Whether it is made of other values: such cannot be told greater or smaller everywhere.
+    pub fn is_nested(self) -> bool {
+        matches!(self, Self::List | Self::Struct)
     }
 
     /// Whether sums of it can be formed.
@@ -76,6 +89,8 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// Places of the key's columns; empty without a key.
     pub key: Vec<usize>,
+    /// Place of the time attribute, if it is a table that has one.
+    pub time: Option<usize>,
 }
 
 impl Relation {
@@ -84,7 +99,9 @@ impl Relation {
         let columns = self.columns.iter().map(|column| format!("{} {}", column.name, column.kind.sql()));
         let key = self.key.iter().map(|place| self.columns[*place].name.as_str()).collect::<Vec<_>>().join(", ");
         let key = if key.is_empty() { None } else { Some(format!("PRIMARY KEY ({key})")) };
-        let parts: Vec<String> = columns.chain(key).collect();
+        let time = self.time.map(|place| &self.columns[place].name);
+        let watermark = time.map(|time| format!("WATERMARK FOR {time} AS {time} - INTERVAL '5' SECOND"));
+        let parts: Vec<String> = columns.chain(key).chain(watermark).collect();
         format!("CREATE TABLE {} ({})", self.name, parts.join(", "))
     }
 }
@@ -96,12 +113,13 @@ pub fn table(dice: &mut Dice, name: &str) -> Relation {
     for name in ["b", "c", "d", "e"].iter().take(width - 1) {
         columns.push(Column { name: (*name).into(), kind: dice.weighted(TYPES) });
     }
-    let can_be_key = |column: &Column| !matches!(column.kind, Type::Double | Type::Bool);
+    let can_be_key = |column: &Column| !matches!(column.kind, Type::Double | Type::Bool | Type::List | Type::Struct);
     let key = match dice.below(10) {
         0..=3 => vec![0],
         4 if can_be_key(&columns[1]) => vec![0, 1],
         5 if can_be_key(&columns[1]) => vec![1],
         _ => Vec::new(),
     };
-    Relation { name: name.into(), columns, key }
+    let time = columns.iter().position(|column| column.kind == Type::Timestamp).filter(|_| dice.chance(50));
+    Relation { name: name.into(), columns, key, time }
 }

@@ -2,6 +2,7 @@
 //! in the same way.
 
 mod edit;
+mod text;
 
 use super::play::{Failure, play};
 use super::program::{Program, Step, view};

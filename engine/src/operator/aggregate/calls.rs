@@ -101,6 +101,11 @@ fn retractable(
     }
 }
 
+/// Whether a function has an accumulator that forgets rows without knowing the others.
+pub fn takes_back(function: &AggregateFunction, from: &[DataType], to: &DataType) -> bool {
+    retractable(function, "", from, to).is_some()
+}
+
 /// Whether a function of arguments and with a result of these types has a form of its own, so that groups need not be
 /// recomputed.
 pub fn has_own_form(function: &AggregateFunction, from: &[DataType], to: &DataType) -> bool {

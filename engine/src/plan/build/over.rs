@@ -87,7 +87,9 @@ impl Builder<'_> {
         let mut plain = |expr: &mut Expr| -> Result<()> {
             if !expr.column_refs().is_empty() && can_fail(expr, schema)? {
                 let place = columns.add(self.physical(expr, schema)?, self.schema(input))?;
-                *expr = Expr::Column(Column::from_name(computed_name(place)));
+                // An alias of a column is that column.
+                let own = schema.columns().into_iter().nth(place);
+                *expr = Expr::Column(own.unwrap_or_else(|| Column::from_name(computed_name(place))));
             }
             Ok(())
         };

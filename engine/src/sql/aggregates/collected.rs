@@ -59,7 +59,7 @@ pub(super) fn accumulator(exact: &Exact, args: &AccumulatorArgs<'_>) -> Result<B
     let within_group = exact.inner.supports_within_group_clause() && !args.order_bys.is_empty();
     let function = match exact.way {
         Way::CollectedDirect => Arc::new(AggregateUDF::new_from_impl(Exact { way: Way::Direct, ..exact.clone() })),
-        Way::Direct | Way::Collected => exact.inner.clone(),
+        Way::Direct | Way::Collected | Way::DistinctInFrame => exact.inner.clone(),
     };
     let (distinct, ignore_nulls) = (args.is_distinct, args.ignore_nulls);
     let recipe = Recipe { function, arguments, order, distinct, ignore_nulls, within_group };

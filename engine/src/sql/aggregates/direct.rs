@@ -14,7 +14,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::{Exact, execution};
 use crate::change::Weights;
-use crate::operator::aggregate::{self as operator, AggregateFunction, BatchFeed, insert_only_accumulator};
+use crate::operator::aggregate::{self as operator, AggregateFunction, BatchFeed, insert_only_accumulator, takes_back};
 
 /// What is needed to make accumulators of a call.
 #[derive(Clone)]
@@ -119,11 +119,17 @@ impl Grouped {
         filter.into_iter().chain(valid).reduce(|left, right| &left & &right)
     }
 
-    fn update(&mut self, values: &[ArrayRef], slots: &[u32], filter: Option<&BooleanArray>) -> Result<()> {
+    fn update(
+        &mut self,
+        values: &[ArrayRef],
+        slots: &[u32],
+        filter: Option<&BooleanArray>,
+        weights: &Weights,
+    ) -> Result<()> {
         // Keys of ORDER BY make no difference to most functions, and then are not looked at.
         let values = &values[..self.plan.value.fields().len()];
         let mask = self.mask(values, filter);
-        let feed = BatchFeed::Batch { mask: mask.as_ref(), weights: &Weights::Ones };
+        let feed = BatchFeed::Batch { mask: mask.as_ref(), weights };
         self.inner.update(slots, values, &feed).map_err(execution)
     }
 
@@ -172,7 +178,7 @@ impl GroupsAccumulator for Grouped {
     ) -> Result<()> {
         self.resize(total);
         let slots = self.numbered(groups);
-        self.update(values, &slots, filter)?;
+        self.update(values, &slots, filter, &Weights::Ones)?;
         self.slots = slots;
         Ok(())
     }
@@ -226,7 +232,19 @@ impl Accumulator for Single {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let rows = values.first().map_or(0, |values| values.len());
         self.slots.resize(rows, 0);
-        self.grouped.update(values, &self.slots, None)
+        self.grouped.update(values, &self.slots, None, &Weights::Ones)
+    }
+
+    /// What leaves the frame of a window.
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let rows = values.first().map_or(0, |values| values.len());
+        self.slots.resize(rows, 0);
+        self.grouped.update(values, &self.slots, None, &Weights::Each(vec![-1; rows].into()))
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        let value = self.grouped.plan.value.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+        takes_back(&self.grouped.plan.function, &value, &self.grouped.plan.result)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {

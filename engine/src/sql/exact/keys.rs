@@ -134,6 +134,7 @@ pub(super) fn expression(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::WindowFunction(mut window) => {
             let WindowFunction { params, .. } = window.as_mut();
             let mut any = settle_all(&mut params.partition_by, schema, true);
+            any |= params.distinct && settle_all(&mut params.args, schema, true);
             for sort in &mut params.order_by {
                 any |= settle_all(std::slice::from_mut(&mut sort.expr), schema, true);
             }

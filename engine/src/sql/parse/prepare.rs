@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Expr, Query, TableFactor, UnaryOperator, VisitMut, VisitorMut};
 
 use super::cursor::RESERVED;
-use super::{refuse, rewrite};
+use super::{courtesies, refuse, rewrite};
 use crate::error::{Error, Result};
 use crate::sql::rewrite::table_functions;
 use crate::sql::windows;
@@ -69,6 +69,7 @@ impl VisitorMut for Prepare {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        courtesies::query(query);
         flow(refuse::query(query))
     }
 

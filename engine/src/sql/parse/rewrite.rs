@@ -14,7 +14,7 @@
 //! | `x SIMILAR TO 'p%'` | `x ~ '^(?:p.*)$'` |
 //! | `IF(c, a, b)` | `CASE WHEN c THEN a ELSE b END` |
 //! | `TIMESTAMPADD(DAY, n, ts)`, `TIMESTAMPDIFF(DAY, a, b)` | the same with `'day'` |
-//! | names of Flink | those of [`RENAMED`] |
+//! | names of Flink | those of [`RENAMED`] and [`AGGREGATES`] |
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
@@ -27,7 +27,7 @@ use super::intervals;
 use crate::error::{Error, Result};
 
 /// Functions under other names, with the order of their arguments.
-const RENAMED: [(&str, &str, &[usize]); 16] = [
+const RENAMED: [(&str, &str, &[usize]); 15] = [
     ("sign", "signum", &[0]),
     ("ceiling", "ceil", &[0]),
     ("truncate", "trunc", &[0, 1]),
@@ -39,11 +39,18 @@ const RENAMED: [(&str, &str, &[usize]); 16] = [
     ("array_upper", "array_length", &[0, 1]),
     ("unix_timestamp", "to_unixtime", &[0]),
     ("gen_random_uuid", "uuid", &[]),
-    ("every", "bool_and", &[0]),
     ("array_cat", "array_concat", &[0, 1]),
     ("char_size", "char_length", &[0]),
     ("array_size", "cardinality", &[0]),
     ("ifnull", "coalesce", &[0, 1]),
+];
+
+/// Aggregates under other names.
+const AGGREGATES: [(&str, &str); 4] = [
+    ("every", "bool_and"),
+    ("any_value", "min"),
+    ("listagg", "string_agg"),
+    ("approx_count_distinct", "approx_distinct"),
 ];
 
 /// Rewrites one expression; its parts are visited afterwards.
@@ -100,7 +107,25 @@ fn plain_arguments(function: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(plain).collect()
 }
 
+/// The call with everything that belongs to it, such as FILTER and OVER.
+fn aggregate(function: &Function) -> Option<Expr> {
+    let name = function.name.to_string();
+    let (from, to) = AGGREGATES.iter().find(|(from, _)| *from == name)?;
+    let mut function = function.clone();
+    function.name = ObjectName::from(vec![Ident::new(*to)]);
+    if let FunctionArguments::List(list) = &mut function.args
+        && *from == "listagg"
+        && list.args.len() == 1
+    {
+        list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(text(","))));
+    }
+    Some(Expr::Function(function))
+}
+
 fn function(function: &Function) -> Option<Expr> {
+    if let Some(aggregate) = aggregate(function) {
+        return Some(aggregate);
+    }
     let name = function.name.to_string();
     let args = plain_arguments(function)?;
     match (name.as_str(), args.as_slice()) {

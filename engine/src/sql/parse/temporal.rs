@@ -86,7 +86,7 @@ fn left_asof(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     while at < tokens.len() {
         let asof = if word(&tokens, at + 1) == "outer" { at + 2 } else { at + 1 };
         if word(&tokens, at) == "left" && word(&tokens, asof) == "asof" && word(&tokens, asof + 1) == "join" {
-            let end = (asof..tokens.len()).find(|n| word(&tokens, *n) == "match_condition");
+            let end = match_condition(&tokens, asof);
             if let Some(end) = end {
                 let span = tokens[end].span;
                 // The word that follows the condition joins it to what is there.
@@ -103,6 +103,20 @@ fn left_asof(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
+}
+
+/// The `MATCH_CONDITION` of the join at `asof`: not one within its right side.
+fn match_condition(tokens: &[TokenWithSpan], asof: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(asof) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.checked_sub(1)?,
+            _ if depth == 0 && word(tokens, at) == "match_condition" => return Some(at),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The parenthesis that closes the one at `open`.

@@ -24,7 +24,11 @@ pub(super) mod rebuild;
 
 /// Rewrites a join if its right side is lateral. `number` makes the names that are introduced unique.
 pub(super) fn rewrite(plan: LogicalPlan, number: &mut usize) -> Result<Transformed<LogicalPlan>> {
-    let LogicalPlan::Join(join) = plan else { return Ok(Transformed::no(plan)) };
+    let join = match plan {
+        LogicalPlan::Join(join) => join,
+        LogicalPlan::SubqueryAlias(alias) => return independent(alias),
+        other => return Ok(Transformed::no(other)),
+    };
     if !is_lateral(&join.right) || outer_columns(&join.right, join.left.schema()).is_empty() {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
@@ -33,6 +37,18 @@ pub(super) fn rewrite(plan: LogicalPlan, number: &mut usize) -> Result<Transform
     }
     let filter = join.filter.filter(|filter| *filter != lit(true));
     Ok(Transformed::yes(dependent_join(join.left, &join.right, join.join_type, filter, number)?))
+}
+
+/// A relation that is LATERAL and takes nothing from the left is an ordinary one. DataFusion sees that only if nothing within it was
+/// lateral either.
+fn independent(alias: SubqueryAlias) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Subquery(lateral) = alias.input.as_ref()
+        && lateral.subquery.all_out_ref_exprs().is_empty()
+    {
+        let plain = SubqueryAlias::try_new(Arc::clone(&lateral.subquery), alias.alias.clone())?;
+        return Ok(Transformed::yes(LogicalPlan::SubqueryAlias(plain)));
+    }
+    Ok(Transformed::no(LogicalPlan::SubqueryAlias(alias)))
 }
 
 fn is_lateral(plan: &LogicalPlan) -> bool {

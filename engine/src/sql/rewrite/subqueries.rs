@@ -84,7 +84,9 @@ fn rewrite_filter(filter: Filter, number: &mut usize) -> Result<LogicalPlan> {
         }
     }
     let columns = filter.input.schema().columns();
-    let extended = site.input.schema().fields().len() != columns.len();
+    // DataFusion marks the rows for which a subquery under OR gives something, and leaves the mark's column in their plan.
+    let marks = |condition: &Expr| has_subquery(condition) && !is_subquery(condition);
+    let extended = site.input.schema().fields().len() != columns.len() || conditions.iter().any(marks);
     let plan = rebuild::filter(site.input.as_ref().clone(), conditions)?;
     if extended { project(plan, columns.into_iter().map(Expr::Column).collect()) } else { Ok(plan) }
 }

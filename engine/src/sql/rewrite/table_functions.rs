@@ -4,6 +4,7 @@
 //! | written | planned |
 //! | --- | --- |
 //! | `UNNEST(a, b) WITH ORDINALITY AS u(x, y, n)` | `LATERAL (SELECT unnest(a), unnest(b), unnest(range(1, longest + 1)) AS ordinality) AS u(x, y, n)` |
+//! | `LATERAL unnest(a) AS u(x)` | `UNNEST(a) AS u(x)` |
 //! | `generate_series(1, t.n) AS g(x)` | `LATERAL (SELECT unnest(generate_series(1, t.n)) AS value) AS g(x)` |
 
 use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr, Spanned, TableFactor};
@@ -16,6 +17,9 @@ use crate::sql::parse;
 /// # Errors
 /// Arguments that are no expressions.
 pub fn rewrite(factor: &mut TableFactor) -> Result<()> {
+    if let Some(unnest) = lateral_unnest(factor) {
+        *factor = unnest;
+    }
     let span = factor.span();
     let (text, alias) = match &*factor {
         TableFactor::UNNEST { array_exprs, with_ordinality: true, with_offset: false, alias, .. } => {
@@ -42,6 +46,23 @@ pub fn rewrite(factor: &mut TableFactor) -> Result<()> {
     let subquery = Box::new(parse::generated_query(&text, span)?);
     *factor = TableFactor::Derived { lateral: true, subquery, alias, sample: None };
     Ok(())
+}
+
+/// `LATERAL unnest(list)`: it may read what stands to the left anyway.
+fn lateral_unnest(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Function { name, args, alias, .. } = factor else { return None };
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    let array_exprs = args.iter().map(plain).collect::<Option<Vec<_>>>()?;
+    (name.to_string() == "unnest").then(|| TableFactor::UNNEST {
+        alias: alias.clone(),
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    })
 }
 
 fn is_series(name: &str) -> bool {

@@ -60,8 +60,16 @@ impl Queries<'_> {
         }
         let (list, columns) = named(&items);
         let group_by = self.group_by(&groups);
-        let having =
-            if self.dice.chance(25) { format!(" HAVING {}", predicate(self.dice, &results, 1)) } else { "".into() };
+        let having = match self.dice.below(30) {
+            0..=6 => format!(" HAVING {}", predicate(self.dice, &results, 1)),
+            7 => {
+                // An aggregate of this query cannot stand in another one.
+                let plain = groups.iter().filter(|(sql, _)| !sql.contains([' ', '(']));
+                let groups = Scope { columns: plain.cloned().collect() };
+                self.subquery(&groups, depth).map_or_else(String::new, |condition| format!(" HAVING {condition}"))
+            }
+            _ => String::new(),
+        };
         Query { sql: format!("SELECT {list} FROM {}{filter}{group_by}{having}", from.sql), columns }
     }
 
@@ -141,7 +149,10 @@ impl Queries<'_> {
             Function::Same(name) | Function::Bool(name) | Function::Bits(name) => (format!("{name}({argument})"), kind),
             Function::Inexact(name) => (format!("{name}({argument})"), Type::Opaque),
             Function::Median => (format!("MEDIAN({argument})"), Type::Opaque),
-            Function::List => (format!("ARRAY_AGG({argument} ORDER BY {argument})"), Type::Opaque),
+            Function::List => {
+                let kind = if kind == Type::BigInt { Type::List } else { Type::Opaque };
+                (format!("ARRAY_AGG({distinct}{argument} ORDER BY {argument})"), kind)
+            }
             Function::Texts => (format!("STRING_AGG({distinct}{argument}, ',' ORDER BY {argument})"), kind),
             Function::Ordered(name) => (format!("{name}({argument} ORDER BY {argument})"), kind),
         })

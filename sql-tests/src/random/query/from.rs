@@ -1,9 +1,9 @@
-//! FROM: tables, views, subqueries, windows and constant rows, and the joins between them.
+//! FROM: tables, views, subqueries and constant rows, and the joins between them.
 
 use super::Queries;
 use crate::random::data::literal;
 use crate::random::expression::{Scope, predicate};
-use crate::random::schema::{Relation, Type};
+use crate::random::schema::Type;
 
 /// A FROM clause without the word, and what can be named after it.
 pub(super) struct From {
@@ -22,6 +22,12 @@ const JOINS: &[(usize, Join)] = &[
     (4, Join::Cross),
 ];
 
+/// In how many of a hundred joins a list of the left side is unnested, if there is one.
+const UNNEST: usize = 25;
+
+/// In how many of a hundred joins each row meets only the nearest one.
+const NEAREST: usize = 12;
+
 #[derive(Debug, Clone, Copy)]
 enum Join {
     /// With at least one equality.
@@ -37,6 +43,22 @@ impl Queries<'_> {
         let mut from = self.source(depth);
         let joins = self.dice.weighted(&[(50, 0), (38, 1), (12, 2)]);
         for _ in 0..joins {
+            if self.dice.chance(12) {
+                from = self.lateral(from, depth);
+                continue;
+            }
+            if self.dice.chance(UNNEST)
+                && let Some(unnested) = self.unnest(&from)
+            {
+                from = unnested;
+                continue;
+            }
+            if self.dice.chance(NEAREST)
+                && let Some(joined) = self.nearest(&from, depth)
+            {
+                from = joined;
+                continue;
+            }
             let right = self.source(depth.min(1));
             let join = self.dice.weighted(JOINS);
             from = self.join(from, join, right);
@@ -72,9 +94,9 @@ impl Queries<'_> {
 
     /// A comparison of a column here with one there.
     pub(super) fn equality(&mut self, left: &Scope, right: &Scope, comparison: &str) -> Option<String> {
-        let pairs: Vec<(&str, &str, Type)> = left
-            .usable()
-            .into_iter()
+        let usable = left.usable().into_iter();
+        let pairs: Vec<(&str, &str, Type)> = usable
+            .filter(|(_, kind)| comparison == "=" || !kind.is_nested())
             .flat_map(|(l, kind)| right.of(kind).into_iter().map(move |r| (l, r, kind)))
             .collect();
         // Numbers meet more often than anything else.
@@ -111,22 +133,9 @@ impl Queries<'_> {
             }
         }
     }
-
-    /// A window table function over a table.
-    fn window(&mut self, relation: &Relation, time: &str, alias: &str) -> From {
-        let name = &relation.name;
-        let call = match self.dice.below(4) {
-            0 => format!("TABLE(TUMBLE(TABLE {name}, DESCRIPTOR({time}), INTERVAL '10' SECOND))"),
-            1 => format!("TUMBLE({name}, {time}, INTERVAL '20' SECOND)"),
-            2 => format!("TABLE(HOP(TABLE {name}, DESCRIPTOR({time}), INTERVAL '10' SECOND, INTERVAL '20' SECOND))"),
-            _ => format!("HOP({name}, {time}, INTERVAL '5' SECOND, INTERVAL '15' SECOND)"),
-        };
-        let bounds = [("window_start", Type::Timestamp), ("window_end", Type::Timestamp)];
-        let columns = relation.columns.iter().map(|c| (c.name.as_str(), c.kind)).chain(bounds);
-        From { sql: format!("{call} AS {alias}"), scope: scope(alias, columns) }
-    }
 }
 
-fn scope<'a>(alias: &str, columns: impl IntoIterator<Item = (&'a str, Type)>) -> Scope {
+/// The columns of a source that is called so.
+pub(super) fn scope<'a>(alias: &str, columns: impl IntoIterator<Item = (&'a str, Type)>) -> Scope {
     Scope { columns: columns.into_iter().map(|(name, kind)| (format!("{alias}.{name}"), kind)).collect() }
 }

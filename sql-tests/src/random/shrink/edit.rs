@@ -1,20 +1,22 @@
 //! The ways in which a query can be made smaller by one edit, numbered from the outermost to the innermost.
 
+mod over;
+
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, GroupByExpr, Query, Select, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor,
-    VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, ObjectName, Query, Select, SetExpr,
+    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
+
+use super::text;
 
 /// Smaller expressions that are tried in place of one.
 const PARTS: usize = 8;
 
 /// The query after its edit of this number; nothing if there is no such edit, or if it cannot be read.
 pub(super) fn smaller(query: &str, number: usize) -> Option<String> {
-    let mut tree = Parser::new(&PostgreSqlDialect {}).try_with_sql(query).ok()?.parse_query().ok()?;
+    let mut tree = text::parse(query)?;
     // A subquery in place of all.
     let subqueries = subqueries(&tree);
     if let Some(subquery) = subqueries.get(number) {
@@ -22,7 +24,7 @@ pub(super) fn smaller(query: &str, number: usize) -> Option<String> {
     }
     let mut edit = Edit { left: number - subqueries.len(), done: false };
     let _ = VisitMut::visit(&mut tree, &mut edit);
-    edit.done.then(|| tree.to_string())
+    edit.done.then(|| text::print(&tree))
 }
 
 fn subqueries(query: &Query) -> Vec<String> {
@@ -30,7 +32,7 @@ fn subqueries(query: &Query) -> Vec<String> {
     impl Visitor for Collect {
         type Break = ();
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            self.0.push(query.to_string());
+            self.0.push(text::print(query));
             ControlFlow::Continue(())
         }
     }
@@ -88,6 +90,9 @@ impl Edit {
         if select.having.is_some() && self.turn() {
             select.having = None;
         }
+        if select.qualify.is_some() && self.turn() {
+            select.qualify = None;
+        }
         for table in &mut select.from {
             for join in 0..table.joins.len() {
                 if self.turn() {
@@ -143,11 +148,19 @@ impl VisitorMut for Edit {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         // A window function's table, without the windows.
-        if let TableFactor::Table { args, .. } = factor
-            && args.is_some()
+        if let TableFactor::Table { name, args, .. } = factor
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(table)))) =
+                args.as_ref().and_then(|call| call.args.first())
             && self.turn()
         {
+            *name = ObjectName::from(vec![table.clone()]);
             *args = None;
+        }
+        if let TableFactor::Table { version, .. } = factor
+            && version.is_some()
+            && self.turn()
+        {
+            *version = None;
         }
         self.flow()
     }
@@ -172,6 +185,7 @@ impl VisitorMut for Edit {
             {
                 list.duplicate_treatment = None;
             }
+            over::edit(function, &mut || self.turn());
         }
         if self.turn() {
             *expr = Expr::Value(Value::Null.into());

@@ -10,6 +10,8 @@ use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, SortExpr, Unnest, Window, lit, when};
 
+use crate::plan::ties::place_nulls;
+
 /// Expressions under the names of a schema's columns.
 pub(in crate::sql::rewrite) fn named_like(schema: &DFSchema, exprs: Vec<Expr>) -> Vec<Expr> {
     let named = exprs.into_iter().zip(schema.iter()).map(|(expr, (qualifier, field))| match &expr {
@@ -41,16 +43,17 @@ pub(in crate::sql::rewrite) fn first_rows(
     (skip, fetch): (u64, Option<u64>),
     name: &str,
 ) -> Result<LogicalPlan> {
+    place_nulls(&mut order, plan.schema())?;
     for (qualifier, field) in plan.schema().iter() {
         let column = Expr::Column(Column::from((qualifier, field)));
         let orderable = !matches!(field.data_type(), DataType::Map(..) | DataType::Union(..));
         if orderable && !partition.contains(&column) && !order.iter().any(|sort| sort.expr == column) {
-            order.push(column.sort(true, false));
+            order.push(column.sort(true, field.data_type().is_nested()));
         }
     }
     let mut function = WindowFunction::new(row_number_udwf(), vec![]);
     function.params.partition_by = partition;
-    function.params.window_frame = datafusion::logical_expr::WindowFrame::new(Some(false));
+    function.params.window_frame = datafusion::logical_expr::WindowFrame::new(Some(true));
     function.params.order_by = order;
     let number = Expr::WindowFunction(Box::new(function)).alias(name);
     let window = LogicalPlan::Window(Window::try_new(vec![number], Arc::new(plan))?);

@@ -1,0 +1,6 @@
+-- A column and a cast of it in GROUP BY were taken for each other.
+-- tasks: 1
+CREATE TABLE r1 (a BIGINT, b VARCHAR);
+CREATE MATERIALIZED VIEW v0 AS VALUES (1, 'y'), (1, 'a b');
+CREATE MATERIALIZED VIEW v1 AS SELECT 72 AS c2 FROM r1 AS t0 GROUP BY t0.a, CAST(t0.a AS VARCHAR) HAVING t0.a < (SELECT COALESCE(SUM(t2.c2), 7) FROM (SELECT 1 AS c0, t3.a AS c2 FROM r1 AS t3) AS t2 WHERE t2.c0 = t0.a);
+INSERT INTO r1 VALUES (1, '');
