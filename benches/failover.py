@@ -12,6 +12,7 @@ longest one before: the median of all rounds, and the worst. Only the standard l
 import argparse
 import json
 import pathlib
+import random
 import signal
 import socket
 import statistics
@@ -109,7 +110,8 @@ def longest(times, start, end):
 def round_of(cluster, event):
     """Lets one thing happen; gives the longest gap of both jobs, before and around it."""
     before = time.time()
-    time.sleep(5)
+    # Not always at the same moment between two commits.
+    time.sleep(5 + random.random() * COMMIT)
     at = time.time()
     undo = event(cluster)
     time.sleep(9)
