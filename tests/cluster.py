@@ -46,6 +46,9 @@ class Process:
 class Coordinator(Process):
     """A coordinator. Several may share a warehouse: one leads."""
 
+    # Its HTTP is not encrypted.
+    trust = None
+
     def __init__(self, directory, name="coordinator", address=None, options=()):
         self.port, self.http_port = free_port(), free_port()
         self.address = address or f"127.0.0.1:{free_port()}"
@@ -60,6 +63,9 @@ class Coordinator(Process):
                 return answer.status == 200
         except OSError:
             return False
+
+    def url(self, path=""):
+        return f"http://127.0.0.1:{self.http_port}{path}"
 
     def connect(self, **options):
         return psycopg.connect(f"host=127.0.0.1 port={self.port} dbname=frazil user=tester", autocommit=True, **options)

@@ -11,7 +11,9 @@ import pytest
 import flights
 from cluster import Cluster
 from frazil import ROOT, Warehouse, difference
+from http_api import Api
 from network import Network, available
+from prometheus import Scrape
 from test_exactly_once import NEXMARK_TABLES
 
 # Rows and keys of a table that is written all the time.
@@ -68,6 +70,18 @@ def test_nexmark_on_three_workers(tmp_path, query):
         cluster.wait_until_finished(*views)
         assert cluster.rows(f"SELECT COUNT(*) FROM {views[-1]}")[0][0] > 0
         verified(cluster, *views)
+
+
+def test_a_coordinator_tells_of_its_workers(tmp_path):
+    with Cluster(tmp_path, workers=2, slots=3) as cluster:
+        api = Api(cluster.leader)
+        workers = api.get("/api/v1/workers")["workers"]
+        assert [(worker["slots"], worker["state"]) for worker in workers] == [(3, "active"), (3, "active")]
+        cluster.wait(lambda: api.get("/api/v1/autoscaler")["workers"] > 0, "a number of workers is recommended")
+        scrape = Scrape(cluster.leader)
+        assert scrape.value("frazil_workers", state="active") == 2
+        assert scrape.value("frazil_worker_slots") == 6
+        assert scrape.value("frazil_recommended_workers") == api.get("/api/v1/autoscaler")["workers"]
 
 
 def test_a_killed_worker_is_replaced_by_the_others_within_a_moment(tmp_path):
