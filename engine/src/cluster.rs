@@ -14,10 +14,10 @@ pub mod leader;
 pub mod link;
 pub mod membership;
 pub mod message;
-mod service;
+pub mod service;
 #[cfg(test)]
 mod simulation;
-mod wire;
+pub mod wire;
 pub mod worker;
 pub mod workers;
 
