@@ -2,7 +2,7 @@
 """Follows a load that swings: the autoscaler starts and stops workers between 1 and 8. Draws load, workers and lag over time.
 
     cargo build --release --workspace --bins
-    python3 benches/sine.py target/release/frazil docs/images/sine.svg [--seconds 360] [--rows 120000]
+    python3 benches/sine.py target/release/frazil docs/images/sine.svg [--seconds 360] [--rows 300000]
 
 Rows come at a rate that swings by 90 % around its mean, once in two minutes, and are counted by key. Slots are to work a small part of
 their time only, so that eight of them have room on a machine with few cores. Lag is how long the oldest row that is read and not yet
@@ -11,6 +11,7 @@ nothing changes. Only the standard library is needed.
 """
 
 import argparse
+import itertools
 import pathlib
 import sys
 import tempfile
@@ -38,8 +39,9 @@ def sample(cluster, began):
 
 
 def rates(samples, window=6):
-    """Rows per second; counters of rows begin anew when a job moves."""
-    read = [max(0, later[1] - earlier[1]) for earlier, later in zip(samples, samples[1:])]
+    """Rows per second. While a job moves, what its old slots have read is not counted for a moment."""
+    totals = list(itertools.accumulate((rows for _, rows, _, _ in samples), max))
+    read = [later - earlier for earlier, later in zip(totals, totals[1:])]
     times = [later[0] - earlier[0] for earlier, later in zip(samples, samples[1:])]
     smooth = [sum(read[max(0, i - window) : i + 1]) / sum(times[max(0, i - window) : i + 1]) for i in range(len(read))]
     return [(samples[i + 1][0], rate) for i, rate in enumerate(smooth)]
@@ -103,8 +105,8 @@ def main():
     arguments.add_argument("binary", type=pathlib.Path)
     arguments.add_argument("picture", type=pathlib.Path)
     arguments.add_argument("--seconds", type=int, default=3 * PERIOD)
-    arguments.add_argument("--rows", type=int, default=120_000)
-    arguments.add_argument("--target", default="0.1")
+    arguments.add_argument("--rows", type=int, default=300_000)
+    arguments.add_argument("--target", default="0.25")
     arguments = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="frazil-sine-") as directory:
         options = ("--autoscale", "1..8", "--autoscale-target", arguments.target)
