@@ -1,7 +1,7 @@
 //! Many processes: a coordinator that decides, and workers that have slots for its pipelines.
 //!
 //! A worker opens one connection to the coordinator and keeps it: what it is told and what it reports are messages on that
-//! stream ([`message`]). Rows go from worker to worker directly ([`link`]). Both are Arrow Flight ([`service`]), and [`wire`] is the only
+//! stream ([`message`]). Rows go from worker to worker directly ([`link`]). Both are Arrow Flight (`service`), and `wire` is the only
 //! module that knows how things look there.
 //!
 //! What travels are definitions, never plans: a worker plans the jobs of a deployment from the same part of the catalog as the
@@ -14,10 +14,10 @@ pub mod leader;
 pub mod link;
 pub mod membership;
 pub mod message;
-pub mod service;
+mod service;
 #[cfg(test)]
 mod simulation;
-pub mod wire;
+mod wire;
 pub mod worker;
 pub mod workers;
 
